@@ -1,0 +1,48 @@
+# Two commands are enough: `make run` and `make test`.  Each sets up what it needs: Python 3.11 or later, nothing else.
+
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help run demo test check bench format schema lock
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv/.base: requirements/base.txt scripts/set_up.py pyproject.toml
+	@$(PYTHON) scripts/set_up.py base
+
+.venv/.dev: requirements/dev.txt scripts/set_up.py pyproject.toml
+	@$(PYTHON) scripts/set_up.py dev
+
+run: .venv/.base ## Set up and serve: API, GraphiQL, embedded PostgreSQL, demo workspace (DATABASE_URL for your own)
+	@exec $(BIN)/robot-jobs serve --dev
+
+demo: .venv/.base ## Ship the sample orders with a demo robot, live (ARGS="--again", ARGS="orders.csv")
+	@$(BIN)/robot-jobs demo $(ARGS)
+
+test: .venv/.dev ## Set up and run all tests, shuffled (ARGS="-k retry")
+	@$(BIN)/python -m pytest -n 2 $(ARGS)
+
+check: .venv/.dev ## Formatting, lint, types, layers, schema drift
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: .venv/.dev ## Measure speed: medians and ratios, side by side
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+format: .venv/.dev ## Format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+schema: .venv/.dev ## Write the committed schema anew
+	@$(BIN)/robot-jobs schema > schema/schema.graphql
+
+lock: .venv/.dev ## Resolve the dependencies anew (needs uv)
+	@for name in base dev; do \
+	  extra=$$( [ $$name = dev ] && echo "--extra dev" ); \
+	  uv pip compile pyproject.toml $$extra --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-header --quiet --output-file requirements/$$name.txt || exit 1; \
+	done

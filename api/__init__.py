@@ -1,0 +1,1 @@
+"""The process: settings, authentication, transports, health, command line, embedded PostgreSQL."""

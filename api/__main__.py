@@ -1,0 +1,5 @@
+"""`python -m api` is `robot-jobs`."""
+
+from api.cli import main
+
+main()

@@ -1,0 +1,264 @@
+"""The command line: `robot-jobs`."""
+
+import asyncio
+import datetime as dt
+import logging
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from api.database import (
+    DatabaseError,
+    DatabaseUrls,
+    app_engine,
+    bring_up_to_date,
+    find_database,
+    is_up_to_date,
+    refuse_unsafe,
+)
+from api.embedded_postgres import EmbeddedPostgresError
+from api.settings import Settings, SettingsError, load_settings
+from api.tokens import Tokens, load_tokens
+from api.workspaces import DEMO_WORKSPACE_ID, UnknownWorkspace, developer_id, ensure_developer, seed_demo_workspace
+from domain.workspaces import Role
+
+STARTED_WITHIN_S = 60
+
+app = typer.Typer(
+    help="Robot jobs: batches of orders that browser robots push through carriers' portals.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Expected trouble is one clear line and exit code 2; anything else is a bug and keeps its traceback."""
+    try:
+        app()
+    except (SettingsError, DatabaseError, EmbeddedPostgresError, UnknownWorkspace) as error:
+        typer.echo(f"robot-jobs: {error}", err=True)
+        sys.exit(2)
+
+
+@app.command()
+def serve(
+    dev: Annotated[
+        bool, typer.Option(help="Migrate, seed the demo workspace if there is none, print a developer token.")
+    ] = False,
+) -> None:
+    """Serve the API until Ctrl-C or SIGTERM."""
+    settings = load_settings()
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for name in ("uvicorn", "alembic"):  # they tell at length what is as it should be
+        logging.getLogger(name).setLevel(logging.WARNING)
+    listener = _listen(settings)
+    urls, tokens = asyncio.run(_prepare(settings, dev=dev))
+    _serve(settings, urls, tokens, listener, dev=dev)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        where = f"{settings.host}:{settings.port}"
+        raise SettingsError(f"ROBOT_JOBS_PORT: cannot listen on {where}: {error.strerror or error}") from error
+
+
+async def _prepare(settings: Settings, *, dev: bool) -> tuple[DatabaseUrls, Tokens]:
+    urls = await find_database(settings)
+    tokens = load_tokens(settings, may_make_secret=dev or urls.is_embedded)
+    engine = app_engine(settings, urls)
+    try:
+        await refuse_unsafe(engine)
+        if dev:
+            await bring_up_to_date(urls)
+            await seed_demo_workspace(urls)
+        elif not await is_up_to_date(engine):
+            raise DatabaseError("the database is not at this version; run: robot-jobs migrate")
+    finally:
+        await engine.dispose()
+    return urls, tokens
+
+
+def _serve(settings: Settings, urls: DatabaseUrls, tokens: Tokens, listener: socket.socket, *, dev: bool) -> None:
+    import uvicorn
+
+    from api.app import create_app
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                host, port = listener.getsockname()[:2]
+                typer.echo(_banner(f"http://{host}:{port}", tokens if dev else None))
+
+    config = uvicorn.Config(
+        create_app(settings, urls, tokens),
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        ws_max_size=settings.max_body_bytes,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=settings.shutdown_timeout_s,
+    )
+    server = Server(config)
+    try:
+        server.run(sockets=[listener])
+    except KeyboardInterrupt:
+        return
+    if not server.started:
+        raise typer.Exit(1)
+
+
+def _banner(url: str, tokens: Tokens | None) -> str:
+    if tokens is None:
+        return f"Robot jobs listens on {url}/graphql"
+    token = tokens.make(developer_id(Role.ADMIN), lifetime=dt.timedelta(days=30))
+    return f"""
+Robot jobs listens on {url}/graphql (HTTP and WebSocket)
+  GraphiQL   {url}/graphql#token={token}&workspace={DEMO_WORKSPACE_ID}
+  workspace  {DEMO_WORKSPACE_ID} (the demo shop with its sample orders)
+  token      {token}
+  a query    {{ orders(first: 3) {{ nodes {{ id reference city trackingNumber }} }} }}
+  then       make demo, in another terminal; Ctrl-C here stops everything
+"""
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to this version: tables, reference data, the API role's rights."""
+    settings = load_settings()
+
+    async def run() -> None:
+        await bring_up_to_date(await find_database(settings))
+
+    asyncio.run(run())
+    typer.echo("The database is up to date.")
+
+
+@app.command()
+def seed() -> None:
+    """Make the demo workspace with its members and the sample orders, unless it is there."""
+    settings = load_settings()
+
+    async def run() -> str:
+        urls = await find_database(settings)
+        await bring_up_to_date(urls)
+        made = await seed_demo_workspace(urls)
+        return f"{'Made' if made else 'There already:'} the demo workspace {DEMO_WORKSPACE_ID}"
+
+    typer.echo(asyncio.run(run()))
+
+
+@app.command()
+def token(
+    role: Annotated[Role, typer.Option(help="What the token may do.")] = Role.OPERATOR,
+    workspace: Annotated[uuid.UUID, typer.Option(help="Where.")] = DEMO_WORKSPACE_ID,
+    hours: Annotated[float, typer.Option(min=0.001, max=24 * 365, help="How long it is good.")] = 12,
+) -> None:
+    """Print a developer's token, alone on its line: for scripts."""
+    settings = load_settings()
+
+    async def run() -> str:
+        urls = await find_database(settings)
+        membership = await ensure_developer(urls, workspace, role)
+        tokens = load_tokens(settings, may_make_secret=True)
+        return tokens.make(membership.user_id, lifetime=dt.timedelta(hours=hours))
+
+    typer.echo(asyncio.run(run()))
+
+
+@app.command()
+def schema() -> None:
+    """Print the GraphQL schema (SDL)."""
+    from schema import schema as contract
+
+    typer.echo(contract.as_str())
+
+
+@app.command()
+def demo(
+    csv: Annotated[Path | None, typer.Argument(help="Orders to ship; the sample orders by default.")] = None,
+    url: Annotated[str | None, typer.Option(help="The API; by default the one here, started if need be.")] = None,
+    token: Annotated[str | None, typer.Option(envvar="ROBOT_JOBS_TOKEN", help="By default one is made.")] = None,
+    workspace: Annotated[uuid.UUID, typer.Option(help="Where.")] = DEMO_WORKSPACE_ID,
+    delay_ms: Annotated[int, typer.Option(min=0, max=60_000, help="The demo robot's time per order.")] = 40,
+    seed: Annotated[int, typer.Option(help="Of the demo robot's luck.")] = 1,
+    again: Annotated[bool, typer.Option(help="Ship the same file once more, as new orders.")] = False,
+    record: Annotated[Path | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Ship a file of orders with a demo robot, live, through the public API."""
+    from clients.console.demo import DemoOptions, run_demo
+
+    settings = load_settings()
+    with _server_for_demo(settings, url) as address:
+        options = DemoOptions(
+            url=address,
+            token=token or _developer_token(settings, workspace),
+            workspace_id=str(workspace),
+            delay_ms=delay_ms,
+            seed=seed,
+            again=again,
+            record=record,
+            **({"csv_path": csv} if csv is not None else {}),
+        )
+        raise typer.Exit(asyncio.run(run_demo(options)))
+
+
+def _developer_token(settings: Settings, workspace: uuid.UUID) -> str:
+    async def run() -> str:
+        membership = await ensure_developer(await find_database(settings), workspace, Role.OPERATOR)
+        tokens = load_tokens(settings, may_make_secret=True)
+        return tokens.make(membership.user_id, lifetime=dt.timedelta(hours=12))
+
+    return asyncio.run(run())
+
+
+@contextmanager
+def _server_for_demo(settings: Settings, url: str | None) -> Iterator[str]:
+    """The API's address: the one given, the one that runs here, or one of our own until the demo ends."""
+    here = f"http://{settings.host}:{settings.port}"
+    if url is not None or _is_ready(here):
+        yield url or f"{here}/graphql"
+        return
+    with socket.create_server((settings.host, 0)) as free:
+        port = free.getsockname()[1]
+    typer.echo("No server is running here; starting one for the demo.")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "api", "serve", "--dev"],
+        env={**os.environ, "ROBOT_JOBS_PORT": str(port)},
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        started = time.monotonic()
+        while not _is_ready(f"http://{settings.host}:{port}"):
+            if process.poll() is not None or time.monotonic() - started > STARTED_WITHIN_S:
+                raise DatabaseError("the server for the demo did not start; try: make run")
+            time.sleep(0.05)
+        yield f"http://{settings.host}:{port}/graphql"
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/health/ready", timeout=2) as answer:  # noqa: S310 -- http, from the settings
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False

@@ -1,0 +1,93 @@
+"""Settings, all from the environment; docs/operations.md lists them, and a test keeps that list complete."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+PREFIX = "ROBOT_JOBS_"
+
+
+class SettingsError(Exception):
+    """One line: which setting, what is wrong with it."""
+
+
+class Settings(BaseSettings):
+    """Field descriptions are the documentation: they are what docs/operations.md shows."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
+
+    database_url: str | None = Field(
+        None,
+        validation_alias="DATABASE_URL",
+        description="PostgreSQL 15 or later, as a plain role (not superuser, no BYPASSRLS). "
+        "Unset: an embedded PostgreSQL is started.",
+    )
+    migration_database_url: str | None = Field(
+        None,
+        validation_alias="MIGRATION_DATABASE_URL",
+        description="The same database as the role that owns the tables, for migrate, seed and token. "
+        "Unset: DATABASE_URL.",
+    )
+    home: Path = Field(Path(".robot-jobs"), description="Folder of the embedded PostgreSQL and of generated secrets.")
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    jwt_secret: SecretStr | None = Field(
+        None,
+        description="HS256 secret of people's tokens, 32 characters or more. "
+        "Unset with the embedded PostgreSQL: one is made and kept in the home folder; otherwise required.",
+    )
+    jwt_issuer: str | None = Field(None, description="If set, tokens must carry it as `iss`.")
+    jwt_audience: str | None = Field(None, description="If set, tokens must carry it as `aud`.")
+    allowed_origins: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="Origins of pages that may call the API from a browser, separated by commas.",
+    )
+    graphiql: bool = Field(True, description="Serve GraphiQL at /graphql to browsers.")
+    max_body_bytes: int = Field(1_000_000, ge=1_000, description="Largest request body; more is a 413.")
+    pool_size: int = Field(10, ge=1, le=500, description="Database connections per process.")
+    pool_timeout_s: float = Field(2.0, gt=0, le=60, description="Longest wait for a free connection, in seconds.")
+    command_timeout_s: float = Field(30.0, gt=0, le=600, description="Longest single statement, in seconds.")
+    shutdown_timeout_s: int = Field(5, ge=0, le=60, description="How long running requests may take at a stop.")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("jwt_secret")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < 32:
+            raise ValueError("must be 32 characters or longer")
+        return value
+
+    @field_validator("database_url", "migration_database_url")
+    @classmethod
+    def _for_asyncpg(cls, value: str | None) -> str | None:
+        """Any usual spelling of a PostgreSQL URL will do; an empty one is as good as none."""
+        if not value:
+            return None
+        try:
+            url = make_url(value)
+        except ArgumentError:
+            raise ValueError("is not a database URL") from None
+        if url.get_backend_name() not in ("postgresql", "postgres"):
+            raise ValueError("is not the URL of a PostgreSQL database")
+        return url.set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
+
+
+def load_settings(**given: object) -> Settings:
+    """The settings from the environment; `given` ones win.  Raises SettingsError."""
+    try:
+        return Settings(**given)  # type: ignore[arg-type]  # pydantic checks them
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "settings"
+        variable = name if name.isupper() else f"{PREFIX}{name.upper()}"
+        reason = first["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"{variable}: {reason}") from None

@@ -1,0 +1,365 @@
+"""Orders: the little of a shop's order that shipping needs, and what comes back."""
+
+import datetime as dt
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from decimal import Decimal
+from typing import Any, Self
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import ReturningUpdate
+
+from domain.base import array_of, id_column, metadata, timestamp, violated_constraint
+from domain.carriers import Carrier
+from domain.errors import DomainError, InputProblem, InvalidInput, invalid
+from domain.events import INSERT_EVENTS, EventType, NewEvent, event_parameters
+from domain.pages import Page, PageRequest
+from domain.text import text_problem
+
+TEXT_AT_MOST = 500
+REFERENCE_AT_MOST = 100
+AMOUNT_COP_AT_MOST = Decimal("999999999999.99")
+UNITS_AT_MOST = 10_000
+
+
+class OrderNotFound(DomainError):
+    """The same for an order that does not exist and for another workspace's."""
+
+    code = "ORDER_NOT_FOUND"
+
+    def __init__(self, order_id: str) -> None:
+        super().__init__(f"There is no order {order_id} in this workspace.")
+
+
+class OrderReferenceTaken(DomainError):
+    code = "ORDER_REFERENCE_TAKEN"
+
+    def __init__(self, reference: str) -> None:
+        super().__init__(f"Another order of this workspace has the reference {reference}.")
+
+
+orders = sa.Table(
+    "orders",
+    metadata,
+    id_column(primary_key=True),
+    id_column("workspace_id", sa.ForeignKey("workspaces.id", ondelete="CASCADE")),
+    sa.Column("reference", sa.Text, nullable=False, comment="The shop's own order number."),
+    sa.Column("recipient_name", sa.Text, nullable=False),
+    sa.Column("recipient_phone", sa.Text, nullable=False, comment="As typed."),
+    sa.Column("recipient_email", sa.Text, nullable=False),
+    sa.Column("address", sa.Text, nullable=False),
+    sa.Column("city", sa.Text, nullable=False, comment="As typed; see validated_city of an item."),
+    sa.Column("department", sa.Text, nullable=False, comment="As typed."),
+    sa.Column("products", sa.Text, nullable=False),
+    sa.Column("units", sa.Integer, nullable=False),
+    sa.Column("total_cop", sa.Numeric(14, 2), nullable=False, comment="Colombian pesos."),
+    sa.Column("declared_value_cop", sa.Numeric(14, 2), nullable=False, comment="Colombian pesos."),
+    sa.Column("tags", sa.Text, nullable=False, comment="As typed, separated by semicolons; P/A is paid in advance."),
+    sa.Column("is_cod", sa.Boolean, nullable=False, comment="Cash on delivery: the carrier collects total_cop."),
+    sa.Column("stage", sa.Text, comment="Where the shop's own process has it."),
+    sa.Column("carrier", sa.Text, comment="Who shipped it."),
+    sa.Column("tracking_number", sa.Text, comment="The carrier's pedido number."),
+    sa.Column("carrier_guide_number", sa.Text, comment="The carrier's later guía number."),
+    timestamp("archived_at", nullable=True),
+    sa.Column("last_event_seq", sa.BigInteger, nullable=False, server_default="0"),
+    timestamp("created_at"),
+    timestamp("updated_at"),
+    sa.UniqueConstraint("workspace_id", "reference"),
+    sa.CheckConstraint(f"length(reference) BETWEEN 1 AND {REFERENCE_AT_MOST}", name="reference_length"),
+    sa.CheckConstraint(f"units BETWEEN 1 AND {UNITS_AT_MOST}", name="units_range"),
+    sa.CheckConstraint("total_cop >= 0 AND declared_value_cop >= 0", name="amounts_positive"),
+    sa.Index("ix_orders_workspace_id_id", "workspace_id", "id"),
+    comment="A shop's orders: what shipping needs, and what comes back from the carrier.",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """An order as it was read.  Amounts are Colombian pesos; city and department are as typed."""
+
+    id: uuid.UUID
+    workspace_id: uuid.UUID
+    reference: str
+    recipient_name: str
+    recipient_phone: str
+    recipient_email: str
+    address: str
+    city: str
+    department: str
+    products: str
+    units: int
+    total_cop: Decimal
+    declared_value_cop: Decimal
+    tags: str
+    is_cod: bool
+    stage: str | None
+    carrier: Carrier | None
+    tracking_number: str | None
+    carrier_guide_number: str | None
+    archived_at: dt.datetime | None
+    last_event_seq: int
+    created_at: dt.datetime
+    updated_at: dt.datetime
+
+    @classmethod
+    def from_row(cls, row: sa.Row[Any]) -> Self:
+        return cls.from_values(*row)
+
+    @classmethod
+    def from_values(cls, *values: Any) -> Self:
+        """From the columns of the table in their order."""
+        named = dict(zip(_ORDER_FIELDS, values, strict=True))
+        named["carrier"] = Carrier(named["carrier"]) if named["carrier"] else None
+        return cls(**named)
+
+
+_ORDER_FIELDS = tuple(field.name for field in fields(Order))
+if tuple(orders.c.keys()) != _ORDER_FIELDS:
+    raise TypeError("Order must name the columns of orders in their order")
+
+
+@dataclass(frozen=True, slots=True)
+class UpdatedOrder:
+    order: Order
+    changed_fields: tuple[str, ...]
+
+
+# What a caller may change.  Names are the columns; `order/field.changed` events carry the same names.
+CHANGEABLE_FIELDS = frozenset(
+    {
+        "reference",
+        "recipient_name",
+        "recipient_phone",
+        "recipient_email",
+        "address",
+        "city",
+        "department",
+        "products",
+        "units",
+        "total_cop",
+        "declared_value_cop",
+        "tags",
+        "is_cod",
+        "stage",
+        "carrier",
+        "tracking_number",
+        "carrier_guide_number",
+        "archived_at",
+    }
+)
+
+
+async def get_order(connection: AsyncConnection, order_id: uuid.UUID) -> Order:
+    """Raises OrderNotFound."""
+    row = (await connection.execute(sa.select(orders).where(orders.c.id == order_id))).one_or_none()
+    if row is None:
+        raise OrderNotFound(str(order_id))
+    return Order.from_row(row)
+
+
+async def find_orders(connection: AsyncConnection, order_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Order]:
+    """Those of the orders that are this workspace's, by id; one statement."""
+    rows = await connection.execute(
+        sa.select(orders).where(orders.c.id == sa.func.any(array_of(list(order_ids), sa.Uuid())))
+    )
+    return {row.id: Order.from_row(row) for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class OrderFilter:
+    """All that is given must hold; what is None does not matter."""
+
+    references: tuple[str, ...] | None = None
+    is_shipped: bool | None = None
+    is_archived: bool | None = None
+
+
+async def list_orders(
+    connection: AsyncConnection, *, page: PageRequest, order_filter: OrderFilter | None = None
+) -> Page[Order]:
+    """The workspace's orders, newest first.  Raises InvalidInput."""
+    wanted = order_filter or OrderFilter()
+    statement = sa.select(orders)
+    if wanted.references is not None:
+        for number, reference in enumerate(wanted.references):
+            if problem := text_problem(reference, at_most=REFERENCE_AT_MOST):
+                raise invalid(f"filter.references.{number}", problem)
+        statement = statement.where(orders.c.reference == sa.func.any(array_of(list(wanted.references), sa.Text())))
+    if wanted.is_shipped is not None:
+        statement = statement.where(orders.c.tracking_number.is_not(None) == wanted.is_shipped)
+    if wanted.is_archived is not None:
+        statement = statement.where(orders.c.archived_at.is_not(None) == wanted.is_archived)
+    rows = await connection.execute(page.apply(statement, orders.c.id, newest_first=True))
+    return page.page([Order.from_row(row) for row in rows])
+
+
+async def lock_orders(connection: AsyncConnection, order_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Order]:
+    """As find_orders, locked in the order of their ids.
+
+    An item is opened only under its order's lock, so what a caller sees of open items then stays true.
+    """
+    rows = await connection.execute(
+        sa.select(orders)
+        .where(orders.c.id == sa.func.any(array_of(list(order_ids), sa.Uuid())))
+        .order_by(orders.c.id)
+        .with_for_update(key_share=True)
+    )
+    return {row.id: Order.from_row(row) for row in rows}
+
+
+async def update_order(connection: AsyncConnection, order_id: uuid.UUID, changes: Mapping[str, Any]) -> UpdatedOrder:
+    """Write those fields and record one `order/field.changed` per field that really changes.
+
+    Locks the order's row.  Fields that already hold the value are left alone and recorded nowhere.  Raises
+    OrderNotFound, OrderReferenceTaken, InvalidInput.
+    """
+    _check_changes(changes)
+    row = (
+        await connection.execute(sa.select(orders).where(orders.c.id == order_id).with_for_update(key_share=True))
+    ).one_or_none()
+    if row is None:
+        raise OrderNotFound(str(order_id))
+    before = Order.from_row(row)
+    try:
+        return (await write_order_changes(connection, [(before, changes)]))[0]
+    except IntegrityError as error:
+        if violated_constraint(error) == "uq_orders_workspace_id_reference":
+            raise OrderReferenceTaken(str(changes["reference"])) from None
+        raise
+
+
+async def write_order_changes(
+    connection: AsyncConnection, changes: Sequence[tuple[Order, Mapping[str, Any]]]
+) -> list[UpdatedOrder]:
+    """The writing half of update_order, for orders of one workspace whose rows the caller has read under their lock.
+
+    One statement however many orders there are; none when nothing changes.
+    """
+    planned = [_PlannedChange.plan(order, wanted) for order, wanted in changes]
+    effective = [plan for plan in planned if plan.changed]
+    if effective:
+        new_events = [event for plan in effective for event in plan.events()]
+        rows = await connection.execute(
+            _update_orders(effective).add_cte(INSERT_EVENTS.cte("recorded")),
+            event_parameters(effective[0].before.workspace_id, new_events),
+        )
+        written = {row.id: Order.from_row(row) for row in rows}
+    else:
+        written = {}
+    return [UpdatedOrder(written.get(plan.before.id, plan.before), tuple(plan.changed)) for plan in planned]
+
+
+@dataclass(frozen=True, slots=True)
+class _PlannedChange:
+    before: Order
+    changed: dict[str, tuple[Any, Any]]
+
+    @classmethod
+    def plan(cls, order: Order, wanted: Mapping[str, Any]) -> Self:
+        return cls(
+            order,
+            {name: (getattr(order, name), value) for name, value in wanted.items() if getattr(order, name) != value},
+        )
+
+    def events(self) -> list[NewEvent]:
+        first = self.before.last_event_seq + 1
+        return [
+            NewEvent(
+                stream_id=self.before.id,
+                seq=first + offset,
+                type=EventType.ORDER_FIELD_CHANGED,
+                payload={
+                    "orderId": str(self.before.id),
+                    "field": name,
+                    "before": _as_json(before),
+                    "after": _as_json(after),
+                },
+            )
+            for offset, (name, (before, after)) in enumerate(self.changed.items())
+        ]
+
+
+def _update_orders(plans: Sequence[_PlannedChange]) -> ReturningUpdate[Any]:
+    """One UPDATE of any number of orders, each with the new values of all fields that any of them changes."""
+    names = sorted({name for plan in plans for name in plan.changed})
+    columns: list[tuple[str, sa.types.TypeEngine[Any], list[Any]]] = [
+        ("id", sa.Uuid(), [plan.before.id for plan in plans]),
+        (
+            "last_event_seq",
+            sa.BigInteger(),
+            [plan.before.last_event_seq + len(plan.changed) for plan in plans],
+        ),
+    ]
+    for name in names:
+        new = [plan.changed.get(name, (None, getattr(plan.before, name)))[1] for plan in plans]
+        columns.append((name, orders.c[name].type, new))
+    new_values = (
+        sa.func.unnest(*(array_of(values, type_) for _, type_, values in columns))
+        .table_valued(*(sa.column(name, type_) for name, type_, _ in columns))
+        .render_derived("changes")
+    )
+    return (
+        sa.update(orders)
+        .where(orders.c.id == new_values.c.id)
+        .values(
+            **{name: new_values.c[name] for name in ("last_event_seq", *names)},
+            updated_at=sa.func.clock_timestamp(),
+        )
+        .returning(orders)
+    )
+
+
+def _as_json(value: Any) -> Any:
+    match value:
+        case Decimal():
+            return str(value)
+        case dt.datetime():
+            return value.isoformat()
+        case _:
+            return value
+
+
+def _check_changes(changes: Mapping[str, Any]) -> None:
+    if not changes:
+        raise invalid("input", "names no field to change.")
+    unknown = sorted(set(changes) - CHANGEABLE_FIELDS)
+    if unknown:
+        raise InvalidInput(*(InputProblem(name, "is not a field that can be changed.") for name in unknown))
+    problems = [
+        InputProblem(name, problem) for name, value in changes.items() if (problem := order_field_problem(name, value))
+    ]
+    if problems:
+        raise InvalidInput(*problems)
+
+
+def order_field_problem(name: str, value: Any) -> str | None:  # noqa: PLR0911 -- one answer a kind of field
+    """Why that value cannot stand in that column of an order, or None."""
+    match value:
+        case None:
+            return None if orders.c[name].nullable else "must not be empty."
+        case bool() | dt.datetime():
+            return None
+        case int():
+            return None if 1 <= value <= UNITS_AT_MOST else f"must be 1 to {UNITS_AT_MOST:,}; it is {value}."
+        case Decimal():
+            return amount_problem(value)
+        case str():
+            at_most = REFERENCE_AT_MOST if name in ("reference", "tracking_number") else TEXT_AT_MOST
+            if name == "reference" and not value.strip():
+                return "must not be empty."
+            return text_problem(value, at_most=at_most)
+        case _:
+            return "has a type that cannot be stored."
+
+
+def amount_problem(value: Decimal) -> str | None:
+    """Why an amount of pesos cannot be stored, or None."""
+    if not value.is_finite() or not 0 <= value <= AMOUNT_COP_AT_MOST:
+        return "must be an amount of pesos, 0 or more."
+    exponent = value.normalize().as_tuple().exponent
+    if isinstance(exponent, int) and exponent < -2:
+        return "must have at most two decimals."
+    return None

@@ -1,0 +1,153 @@
+"""What happens to a job as its items close: counters, status and events, worked out first, then written at once."""
+
+from dataclasses import replace
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.events import INSERT_EVENTS, EventType, NewEvent, event_parameters
+from domain.robot_jobs.tables import ItemStatus, JobStatus, RobotJob, RobotJobItem, robot_jobs
+
+_FINISHED = {
+    JobStatus.COMPLETED: EventType.JOB_COMPLETED,
+    JobStatus.FAILED: EventType.JOB_FAILED,
+    JobStatus.CANCELLED: EventType.JOB_CANCELLED,
+}
+_COUNTERS = {
+    ItemStatus.SUCCESS: "success_count",
+    ItemStatus.ERROR: "error_count",
+    ItemStatus.CANCELLED: "cancelled_count",
+}
+
+
+def next_job_status(job: RobotJob, *, finish_as: JobStatus, has_unproven_items: bool) -> JobStatus:
+    """The status that the counters call for.
+
+    An active job with open items is processing; closing the last one finishes it.  A failed or cancelled job becomes
+    completed when a late proof has replaced the last thing that the system itself had written.
+    """
+    if job.status is JobStatus.COMPLETED:
+        return JobStatus.COMPLETED
+    if job.status.is_active and job.open_count == 0:
+        return finish_as
+    if job.status.is_active:
+        return JobStatus.PROCESSING if finish_as is JobStatus.COMPLETED else job.status
+    return job.status if has_unproven_items else JobStatus.COMPLETED
+
+
+class JobChange:
+    """The job as it will be, and the events to tell; begins with the job as read under its lock.
+
+    `finish_as`: what the job becomes when its last open item closes.  `has_unproven_items`: whether other items keep
+    an ending that the system wrote.
+    """
+
+    def __init__(
+        self, job: RobotJob, *, finish_as: JobStatus = JobStatus.COMPLETED, has_unproven_items: bool = False
+    ) -> None:
+        self.job = job
+        self.events: list[NewEvent] = []
+        self._finish_as = finish_as
+        self._has_unproven_items = has_unproven_items
+
+    def start(self, item: RobotJobItem | None = None) -> None:
+        """Pending becomes processing, from the time that the item was taken up."""
+        if self.job.status is JobStatus.PENDING:
+            self.job = replace(self.job, status=JobStatus.PROCESSING)
+            if item is not None:
+                self.job = replace(self.job, started_at=item.started_at)
+            self.add(EventType.JOB_STARTED)
+
+    def item_closed(self, *, before: RobotJobItem, after: RobotJobItem) -> None:
+        """Count the item, settle the job's status, tell both: each event carries the counters as of that event."""
+        if self._finish_as is JobStatus.COMPLETED:
+            self.start(after)
+        if before.status in _COUNTERS:
+            self._count(before.status, -1)
+        self._count(after.status, +1)
+        was = self.job.status
+        status = next_job_status(self.job, finish_as=self._finish_as, has_unproven_items=self._has_unproven_items)
+        completed_at = after.completed_at if status is not was and not status.is_active else self.job.completed_at
+        self.job = replace(self.job, status=status, completed_at=completed_at, updated_at=after.updated_at)
+        self.add(
+            EventType.ITEM_COMPLETED,
+            item=after,
+            jobId=str(after.job_id),
+            itemId=str(after.id),
+            orderId=str(after.order_id),
+            workspaceId=str(self.job.workspace_id),
+            **after.snapshot(),
+        )
+        if status is not was and not status.is_active:
+            self.add(_FINISHED[status])
+
+    def add(self, type_: EventType, *, item: RobotJobItem | None = None, **facts: object) -> None:
+        """Append an event with the next number; without facts of its own it tells how the job stands."""
+        seq = self.job.last_event_seq + 1
+        self.job = replace(self.job, last_event_seq=seq)
+        own = facts or {
+            "jobId": str(self.job.id),
+            "workspaceId": str(self.job.workspace_id),
+            "error": self.job.error,
+        }
+        self.events.append(
+            NewEvent(
+                stream_id=self.job.id,
+                seq=seq,
+                type=type_,
+                payload={**own, "job": self.job.snapshot()},
+                job_id=self.job.id,
+                item_id=item.id if item is not None else None,
+            )
+        )
+
+    def _count(self, status: ItemStatus, step: int) -> None:
+        counter = _COUNTERS[status]
+        value = getattr(self.job, counter) + step
+        match counter:
+            case "success_count":
+                self.job = replace(self.job, success_count=value)
+            case "error_count":
+                self.job = replace(self.job, error_count=value)
+            case _:
+                self.job = replace(self.job, cancelled_count=value)
+
+
+_WRITE_JOB = (
+    sa.update(robot_jobs)
+    .where(robot_jobs.c.id == sa.bindparam("job_id", type_=sa.Uuid()))
+    .values(
+        status=sa.bindparam("new_status", type_=sa.Text()),
+        success_count=sa.bindparam("new_success_count", type_=sa.Integer()),
+        error_count=sa.bindparam("new_error_count", type_=sa.Integer()),
+        cancelled_count=sa.bindparam("new_cancelled_count", type_=sa.Integer()),
+        error=sa.bindparam("new_error", type_=sa.Text()),
+        last_event_seq=sa.bindparam("new_last_event_seq", type_=sa.BigInteger()),
+        started_at=sa.bindparam("new_started_at", type_=sa.DateTime(timezone=True)),
+        completed_at=sa.bindparam("new_completed_at", type_=sa.DateTime(timezone=True)),
+        updated_at=sa.func.clock_timestamp(),
+    )
+    .returning(robot_jobs)
+    .add_cte(INSERT_EVENTS.cte("recorded"))
+)
+
+
+async def write_job_change(connection: AsyncConnection, change: JobChange) -> RobotJob:
+    """Write the job and its events; one statement.  The caller holds the job's lock."""
+    job = change.job
+    row = await connection.execute(
+        _WRITE_JOB,
+        {
+            "job_id": job.id,
+            "new_status": job.status.value,
+            "new_success_count": job.success_count,
+            "new_error_count": job.error_count,
+            "new_cancelled_count": job.cancelled_count,
+            "new_error": job.error,
+            "new_last_event_seq": job.last_event_seq,
+            "new_started_at": job.started_at,
+            "new_completed_at": job.completed_at,
+            **event_parameters(job.workspace_id, change.events),
+        },
+    )
+    return RobotJob.from_row(row.one())

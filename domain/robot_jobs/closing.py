@@ -1,0 +1,153 @@
+"""Closing items: the one guarded write through which every item ends, and the attempt that is kept of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.base import array_parameter
+from domain.robot_jobs.tables import (
+    ClosedBy,
+    ErrorType,
+    ItemStatus,
+    RobotJobItem,
+    robot_job_attempts,
+    robot_job_items,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closing:
+    """How an item ends."""
+
+    status: ItemStatus
+    tracking_number: str | None = None
+    carrier_guide_number: str | None = None
+    error_type: ErrorType | None = None
+    error_message: str | None = None
+    review_reason: str | None = None
+
+
+_closings = (
+    sa.func.unnest(
+        array_parameter("item_ids", sa.Uuid()),
+        array_parameter("attempts", sa.Integer()),
+        array_parameter("statuses", sa.Text()),
+        array_parameter("tracking_numbers", sa.Text()),
+        array_parameter("carrier_guide_numbers", sa.Text()),
+        array_parameter("error_types", sa.Text()),
+        array_parameter("error_messages", sa.Text()),
+        array_parameter("review_reasons", sa.Text()),
+    )
+    .table_valued(
+        sa.column("item_id", sa.Uuid()),
+        sa.column("attempt", sa.Integer()),
+        sa.column("status", sa.Text()),
+        sa.column("tracking_number", sa.Text()),
+        sa.column("carrier_guide_number", sa.Text()),
+        sa.column("error_type", sa.Text()),
+        sa.column("error_message", sa.Text()),
+        sa.column("review_reason", sa.Text()),
+    )
+    .render_derived("closings")
+)
+_closed = (
+    sa.update(robot_job_items)
+    .where(
+        robot_job_items.c.id == _closings.c.item_id,
+        robot_job_items.c.attempt == _closings.c.attempt,
+        sa.or_(
+            robot_job_items.c.status.in_(["pending", "processing"]),
+            robot_job_items.c.closed_by == ClosedBy.SYSTEM.value,
+        ),
+    )
+    .values(
+        status=_closings.c.status,
+        tracking_number=_closings.c.tracking_number,
+        carrier_guide_number=_closings.c.carrier_guide_number,
+        error_type=_closings.c.error_type,
+        error_message=_closings.c.error_message,
+        outcome_unknown=False,
+        closed_by=sa.bindparam("closed_by", type_=sa.Text()),
+        review_reason=sa.func.coalesce(_closings.c.review_reason, robot_job_items.c.review_reason),
+        started_at=sa.func.coalesce(robot_job_items.c.started_at, sa.func.clock_timestamp()),
+        completed_at=sa.func.clock_timestamp(),
+        updated_at=sa.func.clock_timestamp(),
+    )
+    .returning(robot_job_items)
+    .cte("closed")
+)
+_attempt_of_closed = pg.insert(robot_job_attempts).from_select(
+    [
+        "item_id",
+        "attempt",
+        "status",
+        "tracking_number",
+        "carrier_guide_number",
+        "error_type",
+        "error_message",
+        "closed_by",
+        "reported_by",
+        "started_at",
+        "completed_at",
+    ],
+    sa.select(
+        _closed.c.id,
+        _closed.c.attempt,
+        _closed.c.status,
+        _closed.c.tracking_number,
+        _closed.c.carrier_guide_number,
+        _closed.c.error_type,
+        _closed.c.error_message,
+        _closed.c.closed_by,
+        sa.bindparam("reported_by", type_=sa.Text()),
+        _closed.c.started_at,
+        _closed.c.completed_at,
+    ),
+)
+# The attempt that the system had closed keeps its own ending; the proof that came later stands beside it.
+_recorded_attempt = _attempt_of_closed.on_conflict_do_update(
+    index_elements=["item_id", "attempt"],
+    set_={
+        "late_result": sa.func.jsonb_build_object(
+            "status",
+            _attempt_of_closed.excluded.status,
+            "trackingNumber",
+            _attempt_of_closed.excluded.tracking_number,
+        ),
+        "late_result_at": sa.func.clock_timestamp(),
+    },
+)
+CLOSE_ITEMS = sa.select(_closed).add_cte(_recorded_attempt.cte("recorded_attempt")).order_by(_closed.c.id)
+
+
+async def close_items(
+    connection: AsyncConnection,
+    closings: Sequence[tuple[RobotJobItem, Closing]],
+    *,
+    closed_by: ClosedBy,
+    reported_by: str,
+) -> list[RobotJobItem]:
+    """Close those items and keep each attempt; one statement, in the order of the ids.
+
+    Guarded: an item that is no longer open at that attempt, nor closed by the system, is left alone and missing from
+    the answer.  The caller holds the job's lock.
+    """
+    rows = await connection.execute(
+        CLOSE_ITEMS,
+        {
+            "item_ids": [item.id for item, _ in closings],
+            "attempts": [item.attempt for item, _ in closings],
+            "statuses": [closing.status.value for _, closing in closings],
+            "tracking_numbers": [closing.tracking_number for _, closing in closings],
+            "carrier_guide_numbers": [closing.carrier_guide_number for _, closing in closings],
+            "error_types": [closing.error_type for _, closing in closings],
+            "error_messages": [closing.error_message for _, closing in closings],
+            "review_reasons": [closing.review_reason for _, closing in closings],
+            "closed_by": closed_by.value,
+            "reported_by": reported_by,
+        },
+    )
+    return [RobotJobItem.from_row(row) for row in rows]

@@ -1,0 +1,393 @@
+"""Jobs and items as people read them.  One statement a question, however many jobs it is asked of."""
+
+import datetime as dt
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.base import array_of
+from domain.carriers import Carrier
+from domain.events import EventType, events
+from domain.pages import Page, PageRequest
+from domain.robot_jobs.errors import RobotJobNotFound
+from domain.robot_jobs.tables import (
+    ErrorType,
+    ItemStatus,
+    JobStatus,
+    JobType,
+    RobotJob,
+    RobotJobItem,
+    robot_job_attempts,
+    robot_job_items,
+    robot_jobs,
+)
+
+ITEMS_PAGE_AT_MOST = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """All that is given must hold; what is None does not matter."""
+
+    statuses: tuple[JobStatus, ...] | None = None
+    carrier: Carrier | None = None
+    job_type: JobType | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFilter:
+    """All that is given must hold; what is None does not matter."""
+
+    statuses: tuple[ItemStatus, ...] | None = None
+    error_types: tuple[ErrorType, ...] | None = None
+
+    def conditions(self) -> list[sa.ColumnElement[bool]]:
+        conditions: list[sa.ColumnElement[bool]] = []
+        if self.statuses is not None:
+            conditions.append(robot_job_items.c.status.in_([status.value for status in self.statuses]))
+        if self.error_types is not None:
+            conditions.append(robot_job_items.c.error_type.in_([kind.value for kind in self.error_types]))
+        return conditions
+
+
+@dataclass(frozen=True, slots=True)
+class JobWithItems:
+    job: RobotJob
+    items: Page[RobotJobItem]
+
+
+async def get_job_with_items(
+    connection: AsyncConnection,
+    job_id: uuid.UUID,
+    *,
+    page: PageRequest,
+    item_filter: ItemFilter | None = None,
+) -> JobWithItems:
+    """A job and a page of its items.  In a repeatable-read transaction its counters agree with them.
+
+    Raises RobotJobNotFound.
+    """
+    jobs = await find_robot_jobs(connection, [job_id])
+    if job_id not in jobs:
+        raise RobotJobNotFound(job_id)
+    pages = await list_items_of_jobs(connection, [job_id], page=page, item_filter=item_filter)
+    return JobWithItems(jobs[job_id], pages[job_id])
+
+
+async def find_robot_jobs(connection: AsyncConnection, job_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, RobotJob]:
+    """Those of the jobs that are this workspace's, by id."""
+    rows = await connection.execute(
+        sa.select(robot_jobs).where(robot_jobs.c.id == sa.func.any(array_of(list(job_ids), sa.Uuid())))
+    )
+    return {row.id: RobotJob.from_row(row) for row in rows}
+
+
+async def list_robot_jobs(
+    connection: AsyncConnection, *, page: PageRequest, job_filter: JobFilter | None = None
+) -> Page[RobotJob]:
+    """The workspace's jobs, newest first."""
+    statement = sa.select(robot_jobs)
+    if job_filter is not None and job_filter.statuses is not None:
+        statement = statement.where(robot_jobs.c.status.in_([status.value for status in job_filter.statuses]))
+    if job_filter is not None and job_filter.carrier is not None:
+        statement = statement.where(robot_jobs.c.carrier == job_filter.carrier.value)
+    if job_filter is not None and job_filter.job_type is not None:
+        statement = statement.where(robot_jobs.c.job_type == job_filter.job_type.value)
+    rows = await connection.execute(page.apply(statement, robot_jobs.c.id, newest_first=True))
+    return page.page([RobotJob.from_row(row) for row in rows])
+
+
+async def get_active_job(
+    connection: AsyncConnection, carrier: Carrier, job_type: JobType = JobType.CREATE_SHIPMENT
+) -> RobotJob | None:
+    """The newest job of that kind that is pending or processing, or None."""
+    row = (
+        await connection.execute(
+            sa.select(robot_jobs)
+            .where(
+                robot_jobs.c.carrier == carrier.value,
+                robot_jobs.c.job_type == job_type.value,
+                robot_jobs.c.status.in_(["pending", "processing"]),
+            )
+            .order_by(robot_jobs.c.id.desc())
+            .limit(1)
+        )
+    ).one_or_none()
+    return RobotJob.from_row(row) if row is not None else None
+
+
+async def find_robot_job_items(
+    connection: AsyncConnection, item_ids: Sequence[uuid.UUID]
+) -> dict[uuid.UUID, RobotJobItem]:
+    """Those of the items that are this workspace's, by id."""
+    rows = await connection.execute(
+        sa.select(robot_job_items).where(robot_job_items.c.id == sa.func.any(array_of(list(item_ids), sa.Uuid())))
+    )
+    return {row.id: RobotJobItem.from_row(row) for row in rows}
+
+
+async def list_items_of_jobs(
+    connection: AsyncConnection,
+    job_ids: Sequence[uuid.UUID],
+    *,
+    page: PageRequest,
+    item_filter: ItemFilter | None = None,
+) -> dict[uuid.UUID, Page[RobotJobItem]]:
+    """The same page of each job's items, in the order of their creation; one statement for all jobs."""
+    asked = sa.func.unnest(array_of(list(job_ids), sa.Uuid())).table_valued("id").render_derived("asked")
+    conditions = (item_filter or ItemFilter()).conditions()
+    of_job = page.apply(
+        sa.select(robot_job_items).where(robot_job_items.c.job_id == asked.c.id, *conditions),
+        robot_job_items.c.id,
+        newest_first=False,
+    ).lateral("of_job")
+    descending = page.is_backward
+    rows = await connection.execute(
+        sa.select(of_job)
+        .select_from(asked.join(of_job, sa.true()))
+        .order_by(of_job.c.id.desc() if descending else of_job.c.id)
+    )
+    found: dict[uuid.UUID, list[RobotJobItem]] = {job_id: [] for job_id in job_ids}
+    for row in rows:
+        found[row.job_id].append(RobotJobItem.from_row(row))
+    return {job_id: page.page(items) for job_id, items in found.items()}
+
+
+async def count_processing(connection: AsyncConnection, job_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, int]:
+    """How many items of each job a robot is working on now."""
+    rows = await connection.execute(
+        sa.select(robot_job_items.c.job_id, sa.func.count().label("items"))
+        .where(
+            robot_job_items.c.job_id == sa.func.any(array_of(list(job_ids), sa.Uuid())),
+            robot_job_items.c.status == ItemStatus.PROCESSING.value,
+        )
+        .group_by(robot_job_items.c.job_id)
+    )
+    return dict.fromkeys(job_ids, 0) | {row.job_id: row.items for row in rows}
+
+
+class FailureAction(StrEnum):
+    """What a person must do about a failed item."""
+
+    FIX_ORDER = "fix_order"
+    RETRY = "retry"
+    CHECK_PORTAL = "check_portal"
+    INVESTIGATE = "investigate"
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """Failed items of one job for which the same must be done; messages are the most frequent ones, at most 5."""
+
+    action: FailureAction
+    error_type: ErrorType
+    count: int
+    messages: list[str]
+
+
+def failure_action(error_type: ErrorType, *, needs_look: bool) -> FailureAction:
+    """`needs_look`: nobody knows whether the parcel exists, or the item is flagged for review."""
+    if needs_look:
+        return FailureAction.CHECK_PORTAL
+    match error_type:
+        case ErrorType.VALIDATION:
+            return FailureAction.FIX_ORDER
+        case ErrorType.PORTAL | ErrorType.TIMEOUT:
+            return FailureAction.RETRY
+        case ErrorType.UNKNOWN:
+            return FailureAction.INVESTIGATE
+
+
+async def list_failures(
+    connection: AsyncConnection, job_ids: Sequence[uuid.UUID]
+) -> dict[uuid.UUID, list[FailureGroup]]:
+    """Each job's failed items grouped by what must be done, the largest group first; one statement for all jobs."""
+    needs_look = sa.or_(robot_job_items.c.outcome_unknown, robot_job_items.c.review_reason.is_not(None))
+    rows = await connection.execute(
+        sa.select(
+            robot_job_items.c.job_id,
+            robot_job_items.c.error_type,
+            needs_look.label("needs_look"),
+            robot_job_items.c.error_message,
+            sa.func.count().label("items"),
+        )
+        .where(
+            robot_job_items.c.job_id == sa.func.any(array_of(list(job_ids), sa.Uuid())),
+            robot_job_items.c.status == ItemStatus.ERROR.value,
+        )
+        .group_by(
+            robot_job_items.c.job_id,
+            robot_job_items.c.error_type,
+            "needs_look",
+            robot_job_items.c.error_message,
+        )
+        .order_by(sa.desc("items"), robot_job_items.c.error_message)
+    )
+    groups: dict[uuid.UUID, dict[tuple[FailureAction, ErrorType], FailureGroup]] = {job_id: {} for job_id in job_ids}
+    for row in rows:
+        error_type = ErrorType(row.error_type)
+        action = failure_action(error_type, needs_look=row.needs_look)
+        before = groups[row.job_id].get((action, error_type), FailureGroup(action, error_type, 0, []))
+        messages = [*before.messages, row.error_message] if row.error_message else before.messages
+        groups[row.job_id][action, error_type] = FailureGroup(
+            action, error_type, before.count + row.items, messages[:5]
+        )
+    return {
+        job_id: sorted(of_job.values(), key=lambda group: (-group.count, group.error_type))
+        for job_id, of_job in groups.items()
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One closed try of an item."""
+
+    item_id: uuid.UUID
+    attempt: int
+    status: ItemStatus
+    tracking_number: str | None
+    error_type: ErrorType | None
+    error_message: str | None
+    late_result: dict[str, Any] | None
+    started_at: dt.datetime | None
+    completed_at: dt.datetime
+
+
+async def list_attempts(connection: AsyncConnection, item_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[Attempt]]:
+    """The closed tries of each item, the first one first; one statement for all items."""
+    kept = robot_job_attempts.c
+    rows = await connection.execute(
+        sa.select(
+            kept.item_id,
+            kept.attempt,
+            kept.status,
+            kept.tracking_number,
+            kept.error_type,
+            kept.error_message,
+            kept.late_result,
+            kept.started_at,
+            kept.completed_at,
+        )
+        .where(kept.item_id == sa.func.any(array_of(list(item_ids), sa.Uuid())))
+        .order_by(kept.item_id, kept.attempt)
+    )
+    found: dict[uuid.UUID, list[Attempt]] = {item_id: [] for item_id in item_ids}
+    for row in rows:
+        found[row.item_id].append(
+            Attempt(
+                row.item_id,
+                row.attempt,
+                ItemStatus(row.status),
+                row.tracking_number,
+                ErrorType(row.error_type) if row.error_type else None,
+                row.error_message,
+                row.late_result,
+                row.started_at,
+                row.completed_at,
+            )
+        )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event as it was read."""
+
+    id: uuid.UUID
+    seq: int
+    type: EventType
+    payload: dict[str, Any]
+    occurred_at: dt.datetime
+
+
+async def list_events(
+    connection: AsyncConnection,
+    stream_id: uuid.UUID,
+    *,
+    after_seq: int,
+    limit: int,
+    newest_first: bool = False,
+) -> list[Event]:
+    """A stream's events after (or, newest first, before) that number."""
+    by_seq = events.c.seq.desc() if newest_first else events.c.seq
+    rows = await connection.execute(
+        sa.select(events.c.id, events.c.seq, events.c.type, events.c.payload, events.c.occurred_at)
+        .where(events.c.stream_id == stream_id, events.c.seq > after_seq)
+        .order_by(by_seq)
+        .limit(limit)
+    )
+    return [Event(row.id, row.seq, EventType(row.type), row.payload, row.occurred_at) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class ItemCompletion:
+    """An item that was closed, with item and job as of that event."""
+
+    seq: int
+    item: RobotJobItem
+    job: RobotJob
+
+
+@dataclass(frozen=True, slots=True)
+class Completions:
+    """A stretch of a job's completions, and the job as it stands.  `has_more`: the stretch was cut at its limit."""
+
+    job: RobotJob
+    completions: list[ItemCompletion]
+    has_more: bool
+
+    @property
+    def is_all_told(self) -> bool:
+        return not self.has_more and not self.job.status.is_active
+
+
+async def read_completions(
+    connection: AsyncConnection, job_id: uuid.UUID, *, after_seq: int, limit: int = 200
+) -> Completions:
+    """The completions after that event number, in order, and how the job stands; one statement, one snapshot.
+
+    Raises RobotJobNotFound.
+    """
+    recent = (
+        sa.select(events.c.seq, events.c.payload, events.c.item_id)
+        .where(
+            events.c.workspace_id == robot_jobs.c.workspace_id,
+            events.c.stream_id == robot_jobs.c.id,
+            events.c.seq > after_seq,
+            events.c.type == EventType.ITEM_COMPLETED.value,
+        )
+        .order_by(events.c.seq)
+        .limit(limit)
+        .lateral("recent")
+    )
+    rows = (
+        await connection.execute(
+            sa.select(recent.c.seq, recent.c.payload, robot_jobs, robot_job_items)
+            .select_from(
+                robot_jobs.outerjoin(recent, sa.true()).outerjoin(
+                    robot_job_items, robot_job_items.c.id == recent.c.item_id
+                )
+            )
+            .where(robot_jobs.c.id == job_id)
+            .order_by(recent.c.seq)
+        )
+    ).all()
+    if not rows:
+        raise RobotJobNotFound(job_id)
+    item_at = 2 + len(robot_jobs.c)
+    job = RobotJob.from_values(*rows[0][2:item_at])
+    completions = [
+        ItemCompletion(
+            row.seq,
+            RobotJobItem.from_values(*row[item_at:]).as_of(row.payload),
+            job.as_of(row.payload["job"]),
+        )
+        for row in rows
+        if row.seq is not None
+    ]
+    return Completions(job, completions, has_more=len(completions) == limit)

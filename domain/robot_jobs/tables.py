@@ -1,0 +1,336 @@
+"""The tables of jobs, items and attempts, and the values that functions return for them."""
+
+import datetime as dt
+import uuid
+from dataclasses import dataclass, fields, replace
+from enum import StrEnum
+from typing import Any, Self
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+from domain.base import id_column, metadata, one_of, timestamp
+from domain.carriers import Carrier
+
+_ACTIVE = "status IN ('pending', 'processing')"
+
+
+class JobType(StrEnum):
+    CREATE_SHIPMENT = "create_shipment"
+
+
+class JobStatus(StrEnum):
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_active(self) -> bool:
+        return self in (JobStatus.PENDING, JobStatus.PROCESSING)
+
+
+class ItemStatus(StrEnum):
+    PENDING = "pending"
+    PROCESSING = "processing"
+    SUCCESS = "success"
+    ERROR = "error"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_open(self) -> bool:
+        return self in (ItemStatus.PENDING, ItemStatus.PROCESSING)
+
+
+class ErrorType(StrEnum):
+    VALIDATION = "validation"
+    PORTAL = "portal"
+    TIMEOUT = "timeout"
+    UNKNOWN = "unknown"
+
+
+class ClosedBy(StrEnum):
+    """Whose word closed an item.  A success with proof beats what the system wrote, never what a robot reported."""
+
+    ROBOT = "robot"
+    SYSTEM = "system"
+
+
+robot_jobs = sa.Table(
+    "robot_jobs",
+    metadata,
+    id_column(primary_key=True),
+    id_column("workspace_id", sa.ForeignKey("workspaces.id", ondelete="CASCADE")),
+    sa.Column("carrier", sa.Text, nullable=False),
+    sa.Column("job_type", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False, server_default=JobStatus.PENDING),
+    sa.Column("total_items", sa.Integer, nullable=False),
+    sa.Column("success_count", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("error_count", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("cancelled_count", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("idempotency_key", sa.Text),
+    sa.Column("error", sa.Text, comment="Why the job as a whole failed or was cancelled."),
+    sa.Column("created_by", sa.Text, nullable=False, comment="The user id of who created it."),
+    sa.Column("last_event_seq", sa.BigInteger, nullable=False, server_default="0"),
+    timestamp("started_at", nullable=True, comment="When the first item was taken up or closed."),
+    timestamp("completed_at", nullable=True, comment="When the last open item was closed."),
+    timestamp("created_at"),
+    timestamp("updated_at"),
+    one_of("carrier", Carrier),
+    one_of("job_type", JobType),
+    one_of("status", JobStatus),
+    sa.CheckConstraint("success_count >= 0 AND error_count >= 0 AND cancelled_count >= 0", name="counts_positive"),
+    sa.CheckConstraint("success_count + error_count + cancelled_count <= total_items", name="counts_within_total"),
+    sa.CheckConstraint(f"({_ACTIVE}) = (completed_at IS NULL)", name="completed_at_when_finished"),
+    sa.Index(
+        "uq_robot_jobs_active_idempotency_key",
+        "workspace_id",
+        "idempotency_key",
+        unique=True,
+        postgresql_where=sa.text(_ACTIVE),
+    ),
+    sa.Index("ix_robot_jobs_workspace_id_id", "workspace_id", "id"),
+    sa.Index("ix_robot_jobs_active", "workspace_id", "carrier", "job_type", "id", postgresql_where=sa.text(_ACTIVE)),
+    comment="A batch of orders for one carrier.  Its row is the lock of all that happens within the job.",
+)
+
+robot_job_items = sa.Table(
+    "robot_job_items",
+    metadata,
+    id_column(primary_key=True),
+    id_column("job_id", sa.ForeignKey("robot_jobs.id", ondelete="CASCADE")),
+    id_column("order_id", sa.ForeignKey("orders.id")),
+    sa.Column("status", sa.Text, nullable=False, server_default=ItemStatus.PENDING),
+    sa.Column("attempt", sa.Integer, nullable=False, server_default="1", comment="The current try; the first is 1."),
+    sa.Column("retry_count", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("tracking_number", sa.Text, comment="The carrier's pedido number."),
+    sa.Column("carrier_guide_number", sa.Text, comment="The carrier's later guía number."),
+    sa.Column("validated_city", sa.Text, comment="The carrier city found at creation; null when none was."),
+    sa.Column("value_sent", pg.JSONB, comment="The pedido input: what is typed into the portal."),
+    sa.Column("error_type", sa.Text),
+    sa.Column("error_message", sa.Text),
+    sa.Column(
+        "outcome_unknown",
+        sa.Boolean,
+        nullable=False,
+        server_default=sa.false(),
+        comment="True when nobody knows whether the parcel exists: it is not retried before that is settled.",
+    ),
+    sa.Column("closed_by", sa.Text, comment="robot: a reported result; system: failed, cancelled or expired."),
+    sa.Column("review_reason", sa.Text, comment="Why a person must look: a parcel may exist twice."),
+    timestamp("last_retry_at", nullable=True),
+    timestamp("started_at", nullable=True),
+    timestamp("completed_at", nullable=True),
+    timestamp("created_at"),
+    timestamp("updated_at"),
+    one_of("status", ItemStatus),
+    one_of("error_type", ErrorType),
+    one_of("closed_by", ClosedBy),
+    sa.CheckConstraint("attempt >= 1 AND retry_count = attempt - 1", name="retry_count_is_attempt_less_one"),
+    sa.CheckConstraint(
+        "(status IN ('success', 'error', 'cancelled')) = (completed_at IS NOT NULL) "
+        "AND (completed_at IS NULL) = (closed_by IS NULL)",
+        name="completed_at_when_closed",
+    ),
+    sa.CheckConstraint("(status = 'error') = (error_type IS NOT NULL)", name="error_type_when_error"),
+    sa.CheckConstraint("tracking_number IS NULL OR status = 'success'", name="tracking_number_when_success"),
+    sa.CheckConstraint(
+        "NOT outcome_unknown OR (status = 'error' AND error_type = 'timeout')",
+        name="outcome_unknown_when_timeout",
+    ),
+    sa.UniqueConstraint("job_id", "order_id"),
+    sa.Index("ix_robot_job_items_job_id_id", "job_id", "id"),
+    sa.Index("ix_robot_job_items_order_id", "order_id"),
+    sa.Index(
+        "uq_robot_job_items_open_order",
+        "order_id",
+        unique=True,
+        postgresql_where=sa.text(f"{_ACTIVE} OR outcome_unknown"),
+    ),
+    comment="One order within a job.  Its tenant is its job's: the policy goes through the parent.",
+)
+
+robot_job_attempts = sa.Table(
+    "robot_job_attempts",
+    metadata,
+    id_column("item_id", sa.ForeignKey("robot_job_items.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("tracking_number", sa.Text),
+    sa.Column("carrier_guide_number", sa.Text),
+    sa.Column("error_type", sa.Text),
+    sa.Column("error_message", sa.Text),
+    sa.Column("closed_by", sa.Text, nullable=False),
+    sa.Column("reported_by", sa.Text, nullable=False, comment="The user id of who closed it."),
+    sa.Column(
+        "late_result",
+        pg.JSONB,
+        comment="A result that came for this attempt after it was closed; kept for review, changes nothing.",
+    ),
+    timestamp("late_result_at", nullable=True),
+    timestamp("started_at", nullable=True),
+    timestamp("completed_at"),
+    one_of("status", ItemStatus),
+    one_of("error_type", ErrorType),
+    one_of("closed_by", ClosedBy),
+    comment="One row per closed try of an item; how it ended is never changed.",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RobotJob:
+    """A job as it was read."""
+
+    id: uuid.UUID
+    workspace_id: uuid.UUID
+    carrier: Carrier
+    job_type: JobType
+    status: JobStatus
+    total_items: int
+    success_count: int
+    error_count: int
+    cancelled_count: int
+    idempotency_key: str | None
+    error: str | None
+    created_by: str
+    last_event_seq: int
+    started_at: dt.datetime | None
+    completed_at: dt.datetime | None
+    created_at: dt.datetime
+    updated_at: dt.datetime
+
+    @property
+    def open_count(self) -> int:
+        return self.total_items - self.success_count - self.error_count - self.cancelled_count
+
+    @classmethod
+    def from_row(cls, row: sa.Row[Any]) -> Self:
+        return cls.from_values(*row)
+
+    @classmethod
+    def from_values(cls, *values: Any) -> Self:
+        """From the columns of the table in their order."""
+        named = dict(zip(_JOB_FIELDS, values, strict=True))
+        named["carrier"] = Carrier(named["carrier"])
+        named["job_type"] = JobType(named["job_type"])
+        named["status"] = JobStatus(named["status"])
+        return cls(**named)
+
+    def snapshot(self) -> dict[str, Any]:
+        """What changes while a job runs, as events carry it."""
+        return {
+            "status": self.status,
+            "totalItems": self.total_items,
+            "successCount": self.success_count,
+            "errorCount": self.error_count,
+            "cancelledCount": self.cancelled_count,
+            "startedAt": _iso(self.started_at),
+            "completedAt": _iso(self.completed_at),
+            "updatedAt": _iso(self.updated_at),
+        }
+
+    def as_of(self, snapshot: dict[str, Any]) -> Self:
+        """The job as it stood when an event took its snapshot."""
+        return replace(
+            self,
+            status=JobStatus(snapshot["status"]),
+            total_items=snapshot["totalItems"],
+            success_count=snapshot["successCount"],
+            error_count=snapshot["errorCount"],
+            cancelled_count=snapshot["cancelledCount"],
+            started_at=_time(snapshot["startedAt"]),
+            completed_at=_time(snapshot["completedAt"]),
+            updated_at=dt.datetime.fromisoformat(snapshot["updatedAt"]),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RobotJobItem:
+    """An item as it was read."""
+
+    id: uuid.UUID
+    job_id: uuid.UUID
+    order_id: uuid.UUID
+    status: ItemStatus
+    attempt: int
+    retry_count: int
+    tracking_number: str | None
+    carrier_guide_number: str | None
+    validated_city: str | None
+    value_sent: dict[str, Any] | None
+    error_type: ErrorType | None
+    error_message: str | None
+    outcome_unknown: bool
+    closed_by: ClosedBy | None
+    review_reason: str | None
+    last_retry_at: dt.datetime | None
+    started_at: dt.datetime | None
+    completed_at: dt.datetime | None
+    created_at: dt.datetime
+    updated_at: dt.datetime
+
+    @classmethod
+    def from_row(cls, row: sa.Row[Any]) -> Self:
+        return cls.from_values(*row)
+
+    @classmethod
+    def from_values(cls, *values: Any) -> Self:
+        """From the columns of the table in their order."""
+        named = dict(zip(_ITEM_FIELDS, values, strict=True))
+        named["status"] = ItemStatus(named["status"])
+        named["error_type"] = ErrorType(named["error_type"]) if named["error_type"] else None
+        named["closed_by"] = ClosedBy(named["closed_by"]) if named["closed_by"] else None
+        return cls(**named)
+
+    def snapshot(self) -> dict[str, Any]:
+        """What changes from try to try, as events carry it."""
+        return {
+            "status": self.status,
+            "attempt": self.attempt,
+            "trackingNumber": self.tracking_number,
+            "carrierGuideNumber": self.carrier_guide_number,
+            "errorType": self.error_type,
+            "errorMessage": self.error_message,
+            "outcomeUnknown": self.outcome_unknown,
+            "closedBy": self.closed_by,
+            "reviewReason": self.review_reason,
+            "lastRetryAt": _iso(self.last_retry_at),
+            "startedAt": _iso(self.started_at),
+            "completedAt": _iso(self.completed_at),
+            "updatedAt": _iso(self.updated_at),
+        }
+
+    def as_of(self, snapshot: dict[str, Any]) -> Self:
+        """The item as it stood when an event took its snapshot."""
+        return replace(
+            self,
+            status=ItemStatus(snapshot["status"]),
+            attempt=snapshot["attempt"],
+            retry_count=snapshot["attempt"] - 1,
+            tracking_number=snapshot["trackingNumber"],
+            carrier_guide_number=snapshot["carrierGuideNumber"],
+            error_type=ErrorType(snapshot["errorType"]) if snapshot["errorType"] else None,
+            error_message=snapshot["errorMessage"],
+            outcome_unknown=snapshot["outcomeUnknown"],
+            closed_by=ClosedBy(snapshot["closedBy"]) if snapshot["closedBy"] else None,
+            review_reason=snapshot["reviewReason"],
+            last_retry_at=_time(snapshot["lastRetryAt"]),
+            started_at=_time(snapshot["startedAt"]),
+            completed_at=_time(snapshot["completedAt"]),
+            updated_at=dt.datetime.fromisoformat(snapshot["updatedAt"]),
+        )
+
+
+_JOB_FIELDS = tuple(field.name for field in fields(RobotJob))
+_ITEM_FIELDS = tuple(field.name for field in fields(RobotJobItem))
+if tuple(robot_jobs.c.keys()) != _JOB_FIELDS or tuple(robot_job_items.c.keys()) != _ITEM_FIELDS:
+    raise TypeError("RobotJob and RobotJobItem must name the columns of their tables in the tables' order")
+
+
+def _iso(value: dt.datetime | None) -> str | None:
+    return value.isoformat() if value is not None else None
+
+
+def _time(value: str | None) -> dt.datetime | None:
+    return dt.datetime.fromisoformat(value) if value is not None else None

@@ -1,0 +1,1 @@
+"""Alembic migrations: tables, constraints, row level security; and what runs them."""

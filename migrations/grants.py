@@ -1,0 +1,32 @@
+"""What the API's role may do with each table: just what it needs.  Rows are then a matter of the policies."""
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+READ = "SELECT"
+APPEND = "SELECT, INSERT"
+WRITE = "SELECT, INSERT, UPDATE"
+
+GRANTS = {
+    "alembic_version": READ,
+    "workspaces": READ,
+    "workspace_members": READ,
+    "dane_municipalities": READ,
+    "department_abbreviations": READ,
+    "carrier_coverage": READ,
+    "reference_data_loads": READ,
+    "orders": WRITE,
+    "robot_jobs": WRITE,
+    "robot_job_items": WRITE,
+    "robot_job_attempts": WRITE,
+    "events": APPEND,
+}
+
+
+async def grant_to(connection: AsyncConnection, role: str) -> None:
+    """Idempotent.  Does nothing for the tables' owner, who has all rights already."""
+    if role == await connection.scalar(sa.select(sa.func.current_user())):
+        return
+    quoted = connection.dialect.identifier_preparer.quote_identifier(role)
+    for table, rights in GRANTS.items():
+        await connection.execute(sa.text(f"GRANT {rights} ON {table} TO {quoted}"))

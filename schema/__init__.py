@@ -1,0 +1,65 @@
+"""The contract: Strawberry types, queries, mutations, subscriptions and typed errors.  Translates; decides nothing."""
+
+import strawberry
+from graphql import GraphQLError
+from strawberry.extensions import ParserCache, ValidationCache
+
+import domain.errors
+import domain.orders
+import domain.robot_jobs
+from schema import errors, orders
+from schema.carriers import CarrierQueries
+from schema.dispatch import DispatchQueries
+from schema.errors import Handler
+from schema.faults import public_error
+from schema.node_queries import NodeQueries
+from schema.orders import OrderMutations, OrderQueries
+from schema.robot_jobs import RobotJobMutations, RobotJobQueries, RobotJobSubscriptions
+from schema.robot_jobs import errors as job_errors
+
+
+@strawberry.type(description="Everything that can be read.  For every member of the workspace.")
+class Query(RobotJobQueries, OrderQueries, DispatchQueries, CarrierQueries, NodeQueries):
+    pass
+
+
+@strawberry.type(
+    description="Everything that can be done.  Expected failures are data: each answer is a union of its success and "
+    "typed errors, and whatever is refused changes nothing."
+)
+class Mutation(RobotJobMutations, OrderMutations):
+    pass
+
+
+@strawberry.type(description="Everything that can be followed live, over WebSocket (graphql-transport-ws).")
+class Subscription(RobotJobSubscriptions):
+    pass
+
+
+class Contract(strawberry.Schema):
+    """Strawberry's schema, with our rule for what clients see of errors."""
+
+    def process_errors(self, errors: list[GraphQLError], execution_context: object = None) -> None:  # noqa: ARG002
+        errors[:] = [public_error(error) for error in errors]
+
+
+_HANDLERS = [
+    Handler(domain.errors.InvalidInput, errors.InvalidInput),
+    Handler(domain.orders.OrderNotFound, orders.OrderNotFound),
+    Handler(domain.orders.OrderReferenceTaken, orders.OrderReferenceTaken),
+    Handler(domain.robot_jobs.RobotJobNotFound, job_errors.RobotJobNotFound),
+    Handler(domain.robot_jobs.RobotJobItemNotFound, job_errors.RobotJobItemNotFound),
+    Handler(domain.robot_jobs.OrdersNotFound, job_errors.OrdersNotFound),
+    Handler(domain.robot_jobs.OrdersNotShippable, job_errors.OrdersNotShippable),
+    Handler(domain.robot_jobs.IdempotencyKeyInUse, job_errors.IdempotencyKeyInUse),
+    Handler(domain.robot_jobs.InvalidTransition, job_errors.InvalidTransition),
+    Handler(domain.robot_jobs.ItemsNotRetryable, job_errors.ItemsNotRetryable),
+]
+
+schema = Contract(
+    query=Query,
+    mutation=Mutation,
+    subscription=Subscription,
+    exception_handlers=_HANDLERS,
+    extensions=[lambda: ParserCache(maxsize=1_000), lambda: ValidationCache(maxsize=1_000)],
+)

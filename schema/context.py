@@ -1,0 +1,135 @@
+"""What every resolver is given: who asks, and transactions that have entered the workspace."""
+
+import datetime as dt
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+import strawberry
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from strawberry.fastapi import BaseContext
+
+from domain.errors import DomainError
+from domain.robot_jobs import RobotJob
+from domain.workspaces import Membership, Role, RoleNotAllowed, enter_workspace
+from schema.loaders import Loaders
+
+READERS = (Role.VIEWER, Role.OPERATOR, Role.ADMIN, Role.ROBOT)
+OPERATORS = (Role.OPERATOR, Role.ADMIN)
+REPORTERS = (Role.OPERATOR, Role.ADMIN, Role.ROBOT)
+
+
+class Unauthenticated(DomainError):
+    code = "UNAUTHENTICATED"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks: the subject of a verified token, good until it expires (UTC), and the workspace asked for."""
+
+    user_id: str
+    expires_at: dt.datetime
+    workspace_id: uuid.UUID | None
+
+    def check(self) -> None:
+        """Raises Unauthenticated once the token has expired: it is asked at each transaction, on open sockets too."""
+        if dt.datetime.now(dt.UTC) >= self.expires_at:
+            raise Unauthenticated("The token has expired; get a new one and try again.")
+
+
+class Watch(Protocol):
+    """A wait for news of one job."""
+
+    async def wait(self, timeout_s: float) -> None:
+        """Until there may be news since the last call, or the time is over.  A hint: the log is the truth."""
+
+
+class WakeUps(Protocol):
+    """How processes tell each other that a job has news."""
+
+    def announce(self, job_id: uuid.UUID) -> None:
+        """Tell all processes, soon, that the job has news.  Call it after the commit."""
+
+    def watch(self, job_id: uuid.UUID) -> AbstractContextManager[Watch]:
+        """Hear of the job from now on."""
+
+
+@dataclass(slots=True)
+class Work:
+    """A transaction within a workspace."""
+
+    connection: AsyncConnection
+    membership: Membership
+    announced: list[uuid.UUID] = field(default_factory=list)
+
+    def announce(self, job: RobotJob) -> None:
+        """Wake those who follow the job once this has been committed."""
+        self.announced.append(job.id)
+
+
+class Database:
+    """One pool, seen twice: for transactions that write, and for snapshots that only read."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.writing = engine
+        self.reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+class Context(BaseContext):
+    """One per HTTP request and one per WebSocket: it holds no connection and caches nothing that may change."""
+
+    def __init__(self, database: Database, wakeups: WakeUps) -> None:
+        super().__init__()
+        self._database = database
+        self.wakeups = wakeups
+        self.principal: Principal | None = None
+        self.refusal: Unauthenticated | None = None
+
+    def authenticate(
+        self, find_principal: Callable[[Mapping[str, str]], Principal | None], headers: Mapping[str, Any]
+    ) -> None:
+        """From headers, or from a socket's `connection_init` payload; a bad token refuses whatever is asked."""
+        named = {str(name).lower(): value for name, value in headers.items() if isinstance(value, str)}
+        try:
+            self.principal, self.refusal = find_principal(named), None
+        except Unauthenticated as refusal:
+            self.principal, self.refusal = None, refusal
+
+    @cached_property
+    def loaders(self) -> Loaders:
+        return Loaders(self.reading)
+
+    @asynccontextmanager
+    async def transaction(self, roles: tuple[Role, ...]) -> AsyncIterator[Work]:
+        """One transaction for a mutation: commits at the end, rolls back when anything is raised.
+
+        Raises Unauthenticated, NotAMember, WorkspaceRequired, RoleNotAllowed.
+        """
+        async with self._database.writing.connect() as connection, connection.begin():
+            work = await self._enter(connection, roles)
+            yield work
+        for job_id in work.announced:
+            self.wakeups.announce(job_id)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Work]:
+        """One read-only transaction with one snapshot for everything read in it.  Raises as `transaction`."""
+        async with self._database.reading.connect() as connection, connection.begin():
+            yield await self._enter(connection, READERS)
+
+    async def _enter(self, connection: AsyncConnection, roles: tuple[Role, ...]) -> Work:
+        if self.refusal is not None:
+            raise self.refusal
+        if self.principal is None:
+            raise Unauthenticated("Send a token: Authorization: Bearer <token>.")
+        self.principal.check()
+        membership = await enter_workspace(connection, self.principal.user_id, self.principal.workspace_id)
+        if membership.role not in roles:
+            raise RoleNotAllowed(membership.role, roles)
+        return Work(connection, membership)
+
+
+Info = strawberry.Info[Context, None]

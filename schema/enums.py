@@ -1,0 +1,161 @@
+"""The contract's enums: the domain's own values, named and described."""
+
+from enum import Enum
+from typing import TypeVar
+
+import strawberry
+
+from domain.carriers import Carrier
+from domain.city_matching import CityOutcome, CityProblem
+from domain.dispatch import DispatchProblemCode
+from domain.events import EventType
+from domain.order_import import ImportOutcome, LineProblem
+from domain.robot_jobs import (
+    DispatchBlock,
+    ErrorType,
+    FailureAction,
+    ItemStatus,
+    JobStatus,
+    JobType,
+    ResultStatus,
+)
+
+E = TypeVar("E", bound=type[Enum])
+
+
+def describe(enum: E, name: str, description: str, **values: str) -> E:
+    """The enum as part of the schema; every value must be described."""
+    strawberry.enum(enum, name=name, description=description)
+    definition = enum.__strawberry_definition__  # type: ignore[attr-defined]  # set by strawberry.enum
+    for value in definition.values:
+        value.description = values.pop(value.name)
+    if values:
+        raise TypeError(f"{name} has no values {', '.join(values)}")
+    return enum
+
+
+describe(Carrier, "Carrier", "A company that ships orders.", COORDINADORA="Coordinadora Mercantil, Colombia.")
+describe(
+    JobType,
+    "RobotJobType",
+    "What a job does with each order.",
+    CREATE_SHIPMENT="Fills in the carrier's form once per order; each comes back with a tracking number.",
+)
+describe(
+    JobStatus,
+    "RobotJobStatus",
+    "Where a job stands.  A retry brings COMPLETED and FAILED back to PENDING.",
+    PENDING="Waits for a robot.",
+    PROCESSING="At least one item was taken up, and some are still open.",
+    COMPLETED="Every item is closed.",
+    FAILED="Ended as a whole; what was open was closed as an error.",
+    CANCELLED="Ended by a person; what was open was closed as cancelled.",
+)
+describe(
+    ItemStatus,
+    "RobotJobItemStatus",
+    "Where an item stands.",
+    PENDING="Waits for a robot.",
+    PROCESSING="A robot works on it.",
+    SUCCESS="Shipped.  Final.",
+    ERROR="Failed; see errorType and errorMessage.  A retry gives it a new attempt.",
+    CANCELLED="Not done, for the job was cancelled.",
+)
+describe(
+    ErrorType,
+    "RobotJobItemErrorType",
+    "Whose fault a failure is, which says what to do.",
+    VALIDATION="The order's data is wrong: fix the order, then retry.",
+    PORTAL="The carrier's site refused or broke: retry.",
+    TIMEOUT="Nothing came back in time.",
+    UNKNOWN="None of the others.",
+)
+describe(
+    ResultStatus,
+    "ItemResultStatus",
+    "How a try ended.",
+    SUCCESS="The portal took the order.",
+    ERROR="The portal did not take the order.",
+)
+describe(
+    FailureAction,
+    "FailureAction",
+    "What a person must do about a failed item.",
+    FIX_ORDER="Correct the order, then retry.",
+    RETRY="Retry: the order is fine.",
+    CHECK_PORTAL="Look in the carrier's portal first: a parcel may exist.",
+    INVESTIGATE="Read the messages: the reason is not known.",
+)
+describe(
+    DispatchBlock,
+    "DispatchBlock",
+    "Why an order may not go into a job now.",
+    ALREADY_SHIPPED="It has a tracking number.",
+    IN_OPEN_JOB="It is in an open item of another job.",
+    OUTCOME_UNKNOWN="Nobody knows yet whether an earlier try made a parcel.",
+    ARCHIVED="It is archived.",
+)
+describe(
+    CityOutcome,
+    "ValidationOutcome",
+    "What becomes of an order.",
+    OK="May be sent as it is.",
+    WARNING="May be sent; something was corrected that the operator should know of.",
+    REJECTED="Must not be sent; the message says what to do.",
+)
+_CITY_PROBLEMS = {
+    "DEPARTMENT_IN_CITY": "The department or country was glued to the city; it was cut off.",
+    "MISSPELLED_CITY": "One letter away from exactly one city of that department; it was corrected.",
+    "ALIAS_NAME": "The official name where the portal uses another; it was replaced.",
+    "EXTRA_TEXT_IN_CITY": "Text such as a neighbourhood after the city; it was cut off.",
+    "CITY_NOT_COVERED": "The carrier does not serve it, or it cannot be told which place is meant.",
+    "COD_NOT_SUPPORTED": "The city is served, but not with cash on delivery.",
+    "DEPARTMENT_MISMATCH": "The city is served in another department only.",
+    "DEPARTMENT_MISSING": "There is no department; it is never guessed.",
+    "DEPARTMENT_UNKNOWN": "The department was not recognised.",
+    "CITY_MISSING": "There is no city.",
+}
+describe(CityProblem, "CityProblem", "What is wrong with a typed city, or was corrected.", **_CITY_PROBLEMS)
+describe(
+    DispatchProblemCode,
+    "DispatchProblemCode",
+    "What is wrong with an order, or was corrected.",
+    **_CITY_PROBLEMS,
+    RECIPIENT_MISSING="There is no recipient's name.",
+    ADDRESS_MISSING="There is no address.",
+    PHONE_INVALID="The phone number has fewer than ten digits.",
+    AMOUNT_NOT_WHOLE_PESOS="Cash on delivery is collected in whole pesos only.",
+    ALREADY_SHIPPED="The order has a tracking number.",
+    IN_OPEN_JOB="The order is in an open item of a job.",
+    OUTCOME_UNKNOWN="Nobody knows yet whether an earlier try made a parcel.",
+    ARCHIVED="The order is archived.",
+)
+describe(
+    ImportOutcome,
+    "ImportOutcome",
+    "What became of an imported line.",
+    CREATED="A new order.",
+    UPDATED="An order with that reference was there; its fields were brought up to date.",
+    UNCHANGED="An order with that reference was there with the same fields.",
+)
+describe(
+    LineProblem,
+    "LineProblem",
+    "Why a line was refused.",
+    BROKEN_LINE="It is not a CSV record with as many cells as the header.",
+    INVALID_VALUE="A cell holds what cannot stand in its column.",
+    DUPLICATE_REFERENCE="An earlier line of the file has the same order_id.",
+)
+describe(
+    EventType,
+    "EventType",
+    "The kind of an event.",
+    JOB_SUBMITTED="The job was created.",
+    JOB_STARTED="The first item was taken up or closed.",
+    ITEM_COMPLETED="An item was closed: success, error or cancelled.",
+    ITEMS_RETRIED="Failed items were given a new attempt.",
+    JOB_COMPLETED="The last open item was closed.",
+    JOB_FAILED="The job was failed as a whole.",
+    JOB_CANCELLED="The job was cancelled.",
+    ORDER_FIELD_CHANGED="A field of an order changed.",
+)

@@ -1,0 +1,112 @@
+"""Errors as data: expected failures are members of each mutation's union, all with a code and a message."""
+
+from enum import Enum
+from typing import Any
+
+import strawberry
+
+import domain.errors
+from schema.enums import describe
+
+
+class ErrorCode(Enum):
+    """Every code that an error of the API can carry, as data or in `extensions.code`."""
+
+    INVALID_INPUT = "INVALID_INPUT"
+    ORDER_NOT_FOUND = "ORDER_NOT_FOUND"
+    ORDERS_NOT_FOUND = "ORDERS_NOT_FOUND"
+    ORDERS_NOT_SHIPPABLE = "ORDERS_NOT_SHIPPABLE"
+    ORDER_REFERENCE_TAKEN = "ORDER_REFERENCE_TAKEN"
+    ROBOT_JOB_NOT_FOUND = "ROBOT_JOB_NOT_FOUND"
+    ROBOT_JOB_ITEM_NOT_FOUND = "ROBOT_JOB_ITEM_NOT_FOUND"
+    IDEMPOTENCY_KEY_IN_USE = "IDEMPOTENCY_KEY_IN_USE"
+    STALE_ATTEMPT = "STALE_ATTEMPT"
+    RESULT_CONFLICT = "RESULT_CONFLICT"
+    INVALID_TRANSITION = "INVALID_TRANSITION"
+    ITEMS_NOT_RETRYABLE = "ITEMS_NOT_RETRYABLE"
+    INVALID_CURSOR = "INVALID_CURSOR"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    NOT_A_MEMBER = "NOT_A_MEMBER"
+    WORKSPACE_REQUIRED = "WORKSPACE_REQUIRED"
+    FORBIDDEN = "FORBIDDEN"
+    BAD_REQUEST = "BAD_REQUEST"
+    BODY_TOO_LARGE = "BODY_TOO_LARGE"
+    GRAPHQL_PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
+    GRAPHQL_VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
+    SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE"
+    INTERNAL_ERROR = "INTERNAL_ERROR"
+
+
+describe(
+    ErrorCode,
+    "ErrorCode",
+    "What went wrong, for programs.  Errors in the data carry it as `code`, top-level errors as `extensions.code`.",
+    INVALID_INPUT="An argument cannot be right; `problems` names each.",
+    ORDER_NOT_FOUND="No such order in this workspace.",
+    ORDERS_NOT_FOUND="Some of the orders are not in this workspace; `orderIds` lists them.",
+    ORDERS_NOT_SHIPPABLE="Some orders are shipped, archived or in an open job; `orders` says why for each.",
+    ORDER_REFERENCE_TAKEN="Another order of the workspace has that reference.",
+    ROBOT_JOB_NOT_FOUND="No such job in this workspace.",
+    ROBOT_JOB_ITEM_NOT_FOUND="No such item in this workspace.",
+    IDEMPOTENCY_KEY_IN_USE="An active job holds the key; `job` is that job.",
+    STALE_ATTEMPT="The result is for an older attempt; it was kept for review and changed nothing.",
+    RESULT_CONFLICT="The attempt is closed with another result; nothing changed.",
+    INVALID_TRANSITION="The job cannot go from its state to that one; `job` shows it.",
+    ITEMS_NOT_RETRYABLE="Some items cannot be retried; `items` says why for each.",
+    INVALID_CURSOR="The cursor is not of this job, or from the future: read the job again, then follow it from there.",
+    UNAUTHENTICATED="No valid token came with the request, or it has expired.",
+    NOT_A_MEMBER="Not a member of that workspace, or there is none.",
+    WORKSPACE_REQUIRED="A member of several workspaces must name one in X-Workspace-Id.",
+    FORBIDDEN="The member's role does not allow this.",
+    BAD_REQUEST="The request is not a GraphQL request.",
+    BODY_TOO_LARGE="The request's body is over the limit.",
+    GRAPHQL_PARSE_FAILED="The document is not GraphQL.",
+    GRAPHQL_VALIDATION_FAILED="The document or its variables do not fit the schema.",
+    SERVICE_UNAVAILABLE="The database cannot be reached now; try again in a moment.",
+    INTERNAL_ERROR="A fault on our side; the message carries an id to quote.",
+)
+
+
+@strawberry.interface(description="An expected failure.  Nothing was changed unless its description says so.")
+class Error:
+    code: ErrorCode = strawberry.field(description="What went wrong, for programs.")
+    message: str = strawberry.field(description="What went wrong and what to do next, for people.")
+
+
+@strawberry.type(description="One thing that is wrong with the input.")
+class InputProblem:
+    path: str = strawberry.field(description="Where in the input, such as `orderIds.3`.")
+    message: str = strawberry.field(description="What is wrong there.")
+
+
+@strawberry.type(description="The input cannot be right whatever the database holds.")
+class InvalidInput(Error):
+    problems: list[InputProblem] = strawberry.field(description="Everything that is wrong with it.")
+
+    @classmethod
+    def from_domain(cls, error: domain.errors.InvalidInput) -> "InvalidInput":
+        return cls(
+            code=ErrorCode.INVALID_INPUT,
+            message=error.message,
+            problems=[InputProblem(path=_camel(problem.path), message=problem.message) for problem in error.problems],
+        )
+
+
+def _camel(path: str) -> str:
+    head, *tail = path.split("_")
+    return head + "".join(part[:1].upper() + part[1:] for part in tail)
+
+
+class Handler:
+    """Turns one kind of domain error into its GraphQL type, in fields whose union has that type.
+
+    Strawberry's ExceptionHandler protocol.  The error was raised inside the transaction, so that rolled back;
+    translation happens outside.
+    """
+
+    def __init__(self, exception_type: type[domain.errors.DomainError], error_type: Any) -> None:
+        self.exception_type = exception_type
+        self.error_type = error_type
+
+    def handle(self, exception: domain.errors.DomainError, **_: object) -> Any:
+        return self.error_type.from_domain(exception)

@@ -1,0 +1,265 @@
+"""Orders in the contract: the type, its queries, and the mutations that bring orders in and change them."""
+
+import datetime as dt
+from decimal import Decimal
+from typing import Annotated, Self
+
+import strawberry
+
+import domain.order_import
+import domain.orders
+from domain.carriers import Carrier
+from domain.order_import import ImportOutcome, LineProblem
+from domain.pages import PageRequest
+from schema.context import OPERATORS, Info
+from schema.errors import Error, ErrorCode, InvalidInput
+from schema.ids import parse_id
+from schema.nodes import Node
+from schema.pages import After, Before, Connection, First, Last
+
+
+@strawberry.type(description="A shop's order: what shipping needs of it, and what came back from the carrier.")
+class Order(Node):
+    reference: str = strawberry.field(description="The shop's own order number, unique in the workspace.")
+    recipient_name: str = strawberry.field(description="Who receives it.")
+    recipient_phone: str = strawberry.field(description="As typed.")
+    recipient_email: str = strawberry.field(description="As typed; may be empty.")
+    address: str = strawberry.field(description="As typed.")
+    city: str = strawberry.field(description="As typed; see `validateCities` for the carrier's own text.")
+    department: str = strawberry.field(description="As typed.")
+    products: str = strawberry.field(description="What is in it, such as `2x Shirt; 1x Cap`.")
+    units: int = strawberry.field(description="How many pieces.")
+    total_cop: Decimal = strawberry.field(description="What the customer pays, in Colombian pesos.")
+    declared_value_cop: Decimal = strawberry.field(description="The value declared to the carrier, in pesos.")
+    tags: list[str] = strawberry.field(description="The shop's tags; `P/A` is paid in advance.")
+    is_cod: bool = strawberry.field(description="Cash on delivery: the carrier collects `totalCop`.")
+    stage: str | None = strawberry.field(description="Where the shop's own process has it.")
+    carrier: Carrier | None = strawberry.field(description="Who shipped it.")
+    tracking_number: str | None = strawberry.field(description="The carrier's pedido number.")
+    carrier_guide_number: str | None = strawberry.field(description="The carrier's later guía number.")
+    archived_at: dt.datetime | None = strawberry.field(description="When it was put away.")
+    created_at: dt.datetime = strawberry.field(description="When it came in.")
+    updated_at: dt.datetime = strawberry.field(description="When any field last changed.")
+
+    @classmethod
+    def from_domain(cls, order: domain.orders.Order) -> Self:
+        return cls(
+            id=strawberry.ID(str(order.id)),
+            reference=order.reference,
+            recipient_name=order.recipient_name,
+            recipient_phone=order.recipient_phone,
+            recipient_email=order.recipient_email,
+            address=order.address,
+            city=order.city,
+            department=order.department,
+            products=order.products,
+            units=order.units,
+            total_cop=order.total_cop.normalize() + 0,
+            declared_value_cop=order.declared_value_cop.normalize() + 0,
+            tags=[tag.strip() for tag in order.tags.split(";") if tag.strip()],
+            is_cod=order.is_cod,
+            stage=order.stage,
+            carrier=order.carrier,
+            tracking_number=order.tracking_number,
+            carrier_guide_number=order.carrier_guide_number,
+            archived_at=order.archived_at,
+            created_at=order.created_at,
+            updated_at=order.updated_at,
+        )
+
+
+@strawberry.type(description="There is no such order in this workspace.")
+class OrderNotFound(Error):
+    @classmethod
+    def from_domain(cls, error: domain.orders.OrderNotFound) -> Self:
+        return cls(code=ErrorCode.ORDER_NOT_FOUND, message=error.message)
+
+
+@strawberry.type(description="Another order of the workspace has that reference.")
+class OrderReferenceTaken(Error):
+    @classmethod
+    def from_domain(cls, error: domain.orders.OrderReferenceTaken) -> Self:
+        return cls(code=ErrorCode.ORDER_REFERENCE_TAKEN, message=error.message)
+
+
+@strawberry.input(description="Which orders; all that is given must hold.")
+class OrderFilter:
+    references: list[str] | None = strawberry.field(default=None, description="Only orders with these references.")
+    is_shipped: bool | None = strawberry.field(default=None, description="With a tracking number, or without.")
+    is_archived: bool | None = strawberry.field(default=None, description="Archived, or not.")
+
+    def to_domain(self) -> domain.orders.OrderFilter:
+        return domain.orders.OrderFilter(
+            references=tuple(self.references) if self.references is not None else None,
+            is_shipped=self.is_shipped,
+            is_archived=self.is_archived,
+        )
+
+
+@strawberry.type
+class OrderQueries:
+    @strawberry.field(description="An order, or null when there is none with that id in this workspace.")
+    async def order(self, info: Info, id: strawberry.ID) -> Order | None:  # noqa: A002 -- the contract's name
+        found = await info.context.loaders.orders.load(parse_id("id", id))
+        return Order.from_domain(found) if found is not None else None
+
+    @strawberry.field(description="The workspace's orders, newest first; at most 100 a page.")
+    async def orders(
+        self,
+        info: Info,
+        filter: Annotated[  # noqa: A002 -- the contract's name
+            OrderFilter | None, strawberry.argument(description="Which orders.")
+        ] = None,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> Connection[Order]:
+        page = PageRequest.of(first=first, after=after, last=last, before=before)
+        async with info.context.reading() as work:
+            found = await domain.orders.list_orders(
+                work.connection, page=page, order_filter=filter.to_domain() if filter else None
+            )
+        return Connection[Order].of(found, node=Order.from_domain, row_id=lambda order: order.id)
+
+
+@strawberry.input(description="Orders to bring in.")
+class ImportOrdersInput:
+    csv: str = strawberry.field(
+        description="A CSV file: UTF-8, commas, a header row with order_id, contact_name, contact_phone, "
+        "shipping_address, shipping_city, shipping_department, products, units, total_value and optionally "
+        "contact_email, declared_value, tags, is_cod; other columns are ignored.  At most 10,000 orders."
+    )
+
+
+@strawberry.type(description="A line that went in.")
+class ImportedLine:
+    line: int = strawberry.field(description="Its number in the file; the header is line 1.")
+    outcome: ImportOutcome = strawberry.field(description="What became of it.")
+    order: Order = strawberry.field(description="The order as it is now.")
+
+
+@strawberry.type(description="A line that could not be used; the other lines went in.")
+class RefusedLine:
+    line: int = strawberry.field(description="Its number in the file; the header is line 1.")
+    reference: str | None = strawberry.field(description="Its order_id, where that could be read.")
+    problem: LineProblem = strawberry.field(description="Why.")
+    column: str | None = strawberry.field(description="The column that holds the trouble, if it is one.")
+    message: str = strawberry.field(description="Why, for people, with the line's number.")
+
+
+@strawberry.type(description="What became of each line.")
+class ImportOrdersSuccess:
+    created_count: int = strawberry.field(description="New orders.")
+    updated_count: int = strawberry.field(description="Orders that were brought up to date.")
+    unchanged_count: int = strawberry.field(description="Orders that were there already, just so.")
+    imported: list[ImportedLine] = strawberry.field(description="The lines that went in, in the file's order.")
+    refused: list[RefusedLine] = strawberry.field(description="The lines that did not, in the file's order.")
+
+    @classmethod
+    def from_domain(cls, result: domain.order_import.ImportedOrders) -> Self:
+        return cls(
+            created_count=result.count(ImportOutcome.CREATED),
+            updated_count=result.count(ImportOutcome.UPDATED),
+            unchanged_count=result.count(ImportOutcome.UNCHANGED),
+            imported=[
+                ImportedLine(line=line.line, outcome=line.outcome, order=Order.from_domain(line.order))
+                for line in result.imported
+            ],
+            refused=[
+                RefusedLine(
+                    line=line.line,
+                    reference=line.reference,
+                    problem=line.problem,
+                    column=line.column,
+                    message=line.message,
+                )
+                for line in result.refused
+            ],
+        )
+
+
+@strawberry.input(description="An order and the fields to change; what is left out stays as it is.")
+class UpdateOrderInput:
+    order_id: strawberry.ID = strawberry.field(description="The order.")
+    reference: str | None = strawberry.field(default=strawberry.UNSET, description="The shop's own order number.")
+    recipient_name: str | None = strawberry.field(default=strawberry.UNSET, description="Who receives it.")
+    recipient_phone: str | None = strawberry.field(default=strawberry.UNSET, description="Their phone number.")
+    recipient_email: str | None = strawberry.field(default=strawberry.UNSET, description="Their e-mail address.")
+    address: str | None = strawberry.field(default=strawberry.UNSET, description="Street and number.")
+    city: str | None = strawberry.field(default=strawberry.UNSET, description="The city.")
+    department: str | None = strawberry.field(default=strawberry.UNSET, description="The department.")
+    products: str | None = strawberry.field(default=strawberry.UNSET, description="What is in it.")
+    units: int | None = strawberry.field(default=strawberry.UNSET, description="How many pieces, 1 to 10,000.")
+    total_cop: Decimal | None = strawberry.field(default=strawberry.UNSET, description="The total in pesos.")
+    declared_value_cop: Decimal | None = strawberry.field(
+        default=strawberry.UNSET, description="The declared value in pesos."
+    )
+    is_cod: bool | None = strawberry.field(default=strawberry.UNSET, description="Cash on delivery.")
+    stage: str | None = strawberry.field(default=strawberry.UNSET, description="The shop's own stage; null clears it.")
+    carrier: Carrier | None = strawberry.field(default=strawberry.UNSET, description="Who shipped it.")
+    tracking_number: str | None = strawberry.field(
+        default=strawberry.UNSET, description="The carrier's pedido number; null clears it."
+    )
+    carrier_guide_number: str | None = strawberry.field(
+        default=strawberry.UNSET, description="The carrier's guía number; null clears it."
+    )
+    is_archived: bool | None = strawberry.field(default=strawberry.UNSET, description="Put it away, or bring it back.")
+
+    def changes(self) -> dict[str, object]:
+        given = {
+            name: value
+            for name, value in vars(self).items()
+            if name not in ("order_id", "is_archived") and value is not strawberry.UNSET
+        }
+        if self.is_archived is not strawberry.UNSET and self.is_archived is not None:
+            given["archived_at"] = dt.datetime.now(dt.UTC) if self.is_archived else None
+        return given
+
+
+@strawberry.type(description="The order as it is now.")
+class UpdateOrderSuccess:
+    order: Order = strawberry.field(description="The order.")
+    changed_fields: list[str] = strawberry.field(
+        description="The fields that really changed; each has its `order/field.changed` event."
+    )
+
+
+ImportOrdersResult = Annotated[
+    ImportOrdersSuccess | InvalidInput, strawberry.union("ImportOrdersResult", description="Of importOrders.")
+]
+UpdateOrderResult = Annotated[
+    UpdateOrderSuccess | OrderNotFound | OrderReferenceTaken | InvalidInput,
+    strawberry.union("UpdateOrderResult", description="Of updateOrder."),
+]
+
+
+@strawberry.type
+class OrderMutations:
+    @strawberry.mutation(
+        description="Bring in the orders of a CSV file.  A line that cannot be used is refused with its number; the "
+        "others go in.  The same file again changes nothing.  For operators and admins."
+    )
+    async def import_orders(self, info: Info, input: ImportOrdersInput) -> ImportOrdersResult:  # noqa: A002
+        async with info.context.transaction(OPERATORS) as work:
+            imported = await domain.order_import.import_orders(
+                work.connection, workspace_id=work.membership.workspace_id, csv_text=input.csv
+            )
+        return ImportOrdersSuccess.from_domain(imported)
+
+    @strawberry.mutation(
+        description="Change fields of an order; each that really changes is recorded as an event.  For operators and "
+        "admins."
+    )
+    async def update_order(self, info: Info, input: UpdateOrderInput) -> UpdateOrderResult:  # noqa: A002
+        order_id = parse_id("orderId", input.order_id)
+        async with info.context.transaction(OPERATORS) as work:
+            updated = await domain.orders.update_order(work.connection, order_id, input.changes())
+        return UpdateOrderSuccess(
+            order=Order.from_domain(updated.order), changed_fields=[_camel(name) for name in updated.changed_fields]
+        )
+
+
+def _camel(name: str) -> str:
+    head, *tail = name.split("_")
+    return head + "".join(part.capitalize() for part in tail)

@@ -1,0 +1,8 @@
+"""Robot jobs in the contract."""
+
+from schema.robot_jobs.mutations import RobotJobMutations
+from schema.robot_jobs.queries import RobotJobQueries
+from schema.robot_jobs.subscriptions import RobotJobSubscriptions
+from schema.robot_jobs.types import RobotJob, RobotJobItem
+
+__all__ = ["RobotJob", "RobotJobItem", "RobotJobMutations", "RobotJobQueries", "RobotJobSubscriptions"]

@@ -1,0 +1,213 @@
+"""What happens to jobs: each mutation is one transaction around the domain function of the same name."""
+
+from typing import Annotated
+
+import strawberry
+
+import domain.robot_jobs
+from domain.carriers import Carrier
+from domain.robot_jobs import ErrorType, ItemResult, JobStatus, JobType, ResultStatus
+from schema.context import OPERATORS, REPORTERS, Info
+from schema.errors import InvalidInput
+from schema.ids import parse_id, parse_ids
+from schema.robot_jobs.errors import (
+    IdempotencyKeyInUse,
+    InvalidTransition,
+    ItemNotRetryable,
+    ItemsNotRetryable,
+    OrdersNotFound,
+    OrdersNotShippable,
+    ResultConflict,
+    RobotJobItemNotFound,
+    RobotJobNotFound,
+    StaleAttempt,
+)
+from schema.robot_jobs.types import RobotJob, RobotJobItem
+
+
+@strawberry.input(description="A job to create.")
+class CreateRobotJobInput:
+    carrier: Carrier = strawberry.field(description="Who ships the orders.")
+    order_ids: list[strawberry.ID] = strawberry.field(description="1 to 10,000 orders; twice counts once.")
+    job_type: JobType = strawberry.field(default=JobType.CREATE_SHIPMENT, description="What is done with each.")
+    idempotency_key: str | None = strawberry.field(
+        default=None,
+        description="A name of yours for this request, up to 200 characters: while a job that holds it is active, the "
+        "same request is refused with that job.",
+    )
+
+
+@strawberry.type(description="The job was created and waits for a robot.")
+class CreateRobotJobSuccess:
+    job: RobotJob = strawberry.field(description="The job.")
+    duplicate_order_ids: list[strawberry.ID] = strawberry.field(description="Orders that were named more than once.")
+
+
+@strawberry.input(description="How one try of one item ended.")
+class UpdateJobItemResultInput:
+    item_id: strawberry.ID = strawberry.field(description="The item.")
+    status: ResultStatus = strawberry.field(description="How it ended.")
+    attempt: int | None = strawberry.field(default=None, description="Which try; left out, the current one.")
+    tracking_number: str | None = strawberry.field(default=None, description="The pedido number, on success.")
+    carrier_guide_number: str | None = strawberry.field(default=None, description="The guía number, if known.")
+    error_type: ErrorType | None = strawberry.field(default=None, description="On error; left out, UNKNOWN.")
+    error_message: str | None = strawberry.field(default=None, description="On error; up to 2,000 characters.")
+
+    def to_domain(self) -> ItemResult:
+        return ItemResult(
+            item_id=parse_id("itemId", self.item_id),
+            status=self.status,
+            attempt=self.attempt,
+            tracking_number=self.tracking_number,
+            carrier_guide_number=self.carrier_guide_number,
+            error_type=self.error_type,
+            error_message=self.error_message,
+        )
+
+
+@strawberry.type(description="The result is recorded.")
+class UpdateJobItemResultSuccess:
+    item: RobotJobItem = strawberry.field(description="The item after it.")
+    job: RobotJob = strawberry.field(description="The job after it.")
+    replayed: bool = strawberry.field(description="The same result was recorded before; nothing changed now.")
+
+
+@strawberry.input(description="A status for a whole job.")
+class UpdateJobStatusInput:
+    job_id: strawberry.ID = strawberry.field(description="The job.")
+    status: JobStatus = strawberry.field(
+        description="PROCESSING, FAILED or CANCELLED.  A job completes by itself, and a retry makes it PENDING."
+    )
+    error: str | None = strawberry.field(default=None, description="Why; open items carry it as their message.")
+    error_type: ErrorType | None = strawberry.field(
+        default=None, description="Of the items that FAILED closes; left out, UNKNOWN."
+    )
+
+
+@strawberry.type(description="The job has the status.")
+class UpdateJobStatusSuccess:
+    job: RobotJob = strawberry.field(description="The job.")
+
+
+@strawberry.input(description="Failed items to try again.")
+class RetryFailedItemsInput:
+    job_id: strawberry.ID = strawberry.field(description="The job.")
+    item_ids: list[strawberry.ID] | None = strawberry.field(
+        default=None, description="These; left out, all that failed and may be retried."
+    )
+
+
+@strawberry.type(description="The items are pending again, each with a new attempt.")
+class RetryFailedItemsSuccess:
+    job: RobotJob = strawberry.field(description="The job, pending again if it had finished.")
+    items: list[RobotJobItem] = strawberry.field(description="The items that will be tried again.")
+    skipped: list[ItemNotRetryable] = strawberry.field(description="Failed items that must not be, and why.")
+
+
+CreateRobotJobResult = Annotated[
+    CreateRobotJobSuccess | IdempotencyKeyInUse | OrdersNotFound | OrdersNotShippable | InvalidInput,
+    strawberry.union("CreateRobotJobResult", description="Of createRobotJob."),
+]
+UpdateJobItemResultResult = Annotated[
+    UpdateJobItemResultSuccess | StaleAttempt | ResultConflict | RobotJobItemNotFound | InvalidInput,
+    strawberry.union("UpdateJobItemResultResult", description="Of updateJobItemResult."),
+]
+UpdateJobStatusResult = Annotated[
+    UpdateJobStatusSuccess | RobotJobNotFound | InvalidTransition | InvalidInput,
+    strawberry.union("UpdateJobStatusResult", description="Of updateJobStatus."),
+]
+RetryFailedItemsResult = Annotated[
+    RetryFailedItemsSuccess
+    | RobotJobNotFound
+    | ItemsNotRetryable
+    | IdempotencyKeyInUse
+    | InvalidTransition
+    | InvalidInput,
+    strawberry.union("RetryFailedItemsResult", description="Of retryFailedItems."),
+]
+
+
+@strawberry.type
+class RobotJobMutations:
+    @strawberry.mutation(
+        description="Make a pending job of orders, one item each.  All or nothing: one order that is missing, shipped "
+        "or in an open job refuses the whole.  For operators and admins."
+    )
+    async def create_robot_job(self, info: Info, input: CreateRobotJobInput) -> CreateRobotJobResult:  # noqa: A002
+        order_ids = parse_ids("orderIds", input.order_ids)
+        async with info.context.transaction(OPERATORS) as work:
+            created = await domain.robot_jobs.create_robot_job(
+                work.connection,
+                workspace_id=work.membership.workspace_id,
+                created_by=work.membership.user_id,
+                carrier=input.carrier,
+                order_ids=order_ids,
+                job_type=input.job_type,
+                idempotency_key=input.idempotency_key,
+            )
+            work.announce(created.job)
+        return CreateRobotJobSuccess(
+            job=RobotJob.from_domain(created.job),
+            duplicate_order_ids=[strawberry.ID(str(order_id)) for order_id in created.duplicate_order_ids],
+        )
+
+    @strawberry.mutation(
+        description="Record how a try of an item ended.  Counts once: the same result again is answered as the first "
+        "time.  For robots, operators and admins."
+    )
+    async def update_job_item_result(
+        self,
+        info: Info,
+        input: UpdateJobItemResultInput,  # noqa: A002 -- the contract's name
+    ) -> UpdateJobItemResultResult:
+        result = input.to_domain()
+        async with info.context.transaction(REPORTERS) as work:
+            recorded = await domain.robot_jobs.update_job_item_result(
+                work.connection, result, reported_by=work.membership.user_id
+            )
+            match recorded:
+                case domain.robot_jobs.StaleAttempt():
+                    return StaleAttempt.from_domain(recorded)
+                case domain.robot_jobs.ResultConflict():
+                    return ResultConflict.from_domain(recorded)
+            if not recorded.replayed:
+                work.announce(recorded.job)
+        return UpdateJobItemResultSuccess(
+            item=RobotJobItem.from_domain(recorded.item),
+            job=RobotJob.from_domain(recorded.job),
+            replayed=recorded.replayed,
+        )
+
+    @strawberry.mutation(
+        description="Take a job up, fail it or cancel it; the same status again changes nothing.  Failing closes every "
+        "open item as an error, cancelling as cancelled.  For robots, operators and admins."
+    )
+    async def update_job_status(self, info: Info, input: UpdateJobStatusInput) -> UpdateJobStatusResult:  # noqa: A002
+        job_id = parse_id("jobId", input.job_id)
+        async with info.context.transaction(REPORTERS) as work:
+            job = await domain.robot_jobs.update_job_status(
+                work.connection,
+                job_id,
+                input.status,
+                updated_by=work.membership.user_id,
+                error=input.error,
+                error_type=input.error_type,
+            )
+            work.announce(job)
+        return UpdateJobStatusSuccess(job=RobotJob.from_domain(job))
+
+    @strawberry.mutation(
+        description="Give failed items a new attempt: all of the job's that may be retried, or exactly those named.  A "
+        "finished job becomes pending again.  For operators and admins."
+    )
+    async def retry_failed_items(self, info: Info, input: RetryFailedItemsInput) -> RetryFailedItemsResult:  # noqa: A002
+        job_id = parse_id("jobId", input.job_id)
+        item_ids = parse_ids("itemIds", input.item_ids) if input.item_ids is not None else None
+        async with info.context.transaction(OPERATORS) as work:
+            retried = await domain.robot_jobs.retry_failed_items(work.connection, job_id, item_ids=item_ids)
+            work.announce(retried.job)
+        return RetryFailedItemsSuccess(
+            job=RobotJob.from_domain(retried.job),
+            items=[RobotJobItem.from_domain(item) for item in retried.items],
+            skipped=[ItemNotRetryable.from_domain(skipped) for skipped in retried.skipped],
+        )

@@ -1,0 +1,297 @@
+"""RobotJob and RobotJobItem as the contract shows them."""
+
+import datetime as dt
+from typing import Annotated, Self
+
+import strawberry
+from strawberry.scalars import JSON
+
+import domain.robot_jobs
+from domain.carriers import Carrier
+from domain.events import EventType
+from domain.pages import Page, PageRequest
+from domain.robot_jobs import ErrorType, FailureAction, ItemStatus, JobStatus, JobType
+from schema.context import Info
+from schema.loaders import ItemsOfJob
+from schema.nodes import Node
+from schema.orders import Order
+from schema.pages import After, Before, Connection, First, Last
+
+
+@strawberry.input(description="Which items; all that is given must hold.")
+class RobotJobItemFilter:
+    status: list[ItemStatus] | None = strawberry.field(default=None, description="Any of these.")
+    error_type: list[ErrorType] | None = strawberry.field(default=None, description="Any of these.")
+
+    def to_domain(self) -> domain.robot_jobs.ItemFilter:
+        return domain.robot_jobs.ItemFilter(
+            statuses=tuple(self.status) if self.status is not None else None,
+            error_types=tuple(self.error_type) if self.error_type is not None else None,
+        )
+
+
+@strawberry.type(description="How far a job has come.")
+class RobotJobProgress:
+    job: strawberry.Private[domain.robot_jobs.RobotJob]
+
+    @strawberry.field(description="Items that no robot has taken up yet.")
+    async def pending(self, info: Info) -> int:
+        return self.job.open_count - await _count_processing(info, self.job)
+
+    @strawberry.field(description="Items that a robot is working on.")
+    async def processing(self, info: Info) -> int:
+        return await _count_processing(info, self.job)
+
+    @strawberry.field(description="Items that are closed: success, error or cancelled.")
+    def done(self) -> int:
+        return self.job.total_items - self.job.open_count
+
+    @strawberry.field(description="Closed items of all, 0 to 100.")
+    def percent(self) -> float:
+        return round(100 * (self.job.total_items - self.job.open_count) / self.job.total_items, 1)
+
+    @strawberry.field(description="Closed items per minute since the job started; null before the first.")
+    def items_per_minute(self) -> float | None:
+        rate = self._items_per_second()
+        return round(60 * rate, 1) if rate is not None else None
+
+    @strawberry.field(description="When the last item will be closed if it goes on like this; null when unknown.")
+    def estimated_completion_at(self) -> dt.datetime | None:
+        rate = self._items_per_second()
+        if rate is None or not self.job.status.is_active:
+            return None
+        return dt.datetime.now(dt.UTC) + dt.timedelta(seconds=self.job.open_count / rate)
+
+    def _items_per_second(self) -> float | None:
+        done = self.job.total_items - self.job.open_count
+        if self.job.started_at is None or done == 0:
+            return None
+        until = self.job.completed_at or dt.datetime.now(dt.UTC)
+        elapsed_s = (until - self.job.started_at).total_seconds()
+        return done / elapsed_s if elapsed_s > 0 else None
+
+
+async def _count_processing(info: Info, job: domain.robot_jobs.RobotJob) -> int:
+    return await info.context.loaders.processing_counts.load(job.id) or 0
+
+
+@strawberry.type(description="Failed items for which the same must be done.")
+class FailureGroup:
+    action: FailureAction = strawberry.field(description="What to do.")
+    error_type: ErrorType = strawberry.field(description="Whose fault it is.")
+    count: int = strawberry.field(description="How many items.")
+    messages: list[str] = strawberry.field(description="What the robots said, most frequent first; at most 5.")
+
+
+@strawberry.type(description="Something that happened, as the log has it.")
+class Event:
+    id: strawberry.ID = strawberry.field(description="Stable across deliveries.")
+    seq: int = strawberry.field(description="Its number in the job's log: 1, 2, 3 …, without gaps.")
+    type: EventType = strawberry.field(description="What kind of thing.")
+    payload: JSON = strawberry.field(description="The facts.")
+    occurred_at: dt.datetime = strawberry.field(description="When.")
+
+
+@strawberry.type(description="A batch of orders for one carrier.")
+class RobotJob(Node):
+    job: strawberry.Private[domain.robot_jobs.RobotJob]
+    carrier: Carrier = strawberry.field(description="Who ships the orders.")
+    job_type: JobType = strawberry.field(description="What is done with each order.")
+    status: JobStatus = strawberry.field(description="Where the job stands.")
+    total_items: int = strawberry.field(description="How many orders.")
+    success_count: int = strawberry.field(description="Items that succeeded.")
+    error_count: int = strawberry.field(description="Items that failed.")
+    cancelled_count: int = strawberry.field(description="Items that were cancelled.")
+    idempotency_key: str | None = strawberry.field(description="The caller's key; held while the job is active.")
+    error: str | None = strawberry.field(description="Why the job as a whole failed or was cancelled.")
+    created_by: str = strawberry.field(description="The user id of who created it.")
+    started_at: dt.datetime | None = strawberry.field(description="When the first item was taken up or closed.")
+    completed_at: dt.datetime | None = strawberry.field(description="When the last open item was closed.")
+    created_at: dt.datetime = strawberry.field(description="When it was created.")
+    updated_at: dt.datetime = strawberry.field(description="When anything in it last changed.")
+    known_items: strawberry.Private[dict[ItemsOfJob, Page[domain.robot_jobs.RobotJobItem]]]
+
+    @strawberry.field(description="How far it has come.")
+    def progress(self) -> RobotJobProgress:
+        return RobotJobProgress(job=self.job)
+
+    @strawberry.field(description="Failed items grouped by what must be done, the largest group first.")
+    async def failures(self, info: Info) -> list[FailureGroup]:
+        groups = await info.context.loaders.failures.load(self.job.id) or []
+        return [
+            FailureGroup(action=group.action, error_type=group.error_type, count=group.count, messages=group.messages)
+            for group in groups
+        ]
+
+    @strawberry.field(description="Its items in the order of creation; at most 1,000 a page.")
+    async def items(
+        self,
+        info: Info,
+        filter: Annotated[  # noqa: A002 -- the contract's name
+            RobotJobItemFilter | None, strawberry.argument(description="Which items.")
+        ] = None,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> Connection["RobotJobItem"]:
+        key = ItemsOfJob(
+            self.job.id,
+            items_page(first=first, after=after, last=last, before=before),
+            filter.to_domain() if filter is not None else domain.robot_jobs.ItemFilter(),
+        )
+        page = self.known_items.get(key) or await info.context.loaders.items_of_jobs.load(key)
+        return Connection[RobotJobItem].of(page, node=RobotJobItem.from_domain, row_id=lambda item: item.id)
+
+    @strawberry.field(description="What has happened to it, oldest first; at most 100 at once.")
+    async def events(
+        self,
+        info: Info,
+        first: First = None,
+        after_seq: Annotated[int, strawberry.argument(description="Only what came after that number.")] = 0,
+    ) -> list[Event]:
+        limit = PageRequest.of(first=first).limit
+        async with info.context.reading() as work:
+            found = await domain.robot_jobs.list_events(work.connection, self.job.id, after_seq=after_seq, limit=limit)
+        return [
+            Event(
+                id=strawberry.ID(str(event.id)),
+                seq=event.seq,
+                type=event.type,
+                payload=JSON(event.payload),
+                occurred_at=event.occurred_at,
+            )
+            for event in found
+        ]
+
+    @classmethod
+    def from_domain(
+        cls,
+        job: domain.robot_jobs.RobotJob,
+        known_items: dict[ItemsOfJob, Page[domain.robot_jobs.RobotJobItem]] | None = None,
+    ) -> Self:
+        return cls(
+            id=strawberry.ID(str(job.id)),
+            job=job,
+            carrier=job.carrier,
+            job_type=job.job_type,
+            status=job.status,
+            total_items=job.total_items,
+            success_count=job.success_count,
+            error_count=job.error_count,
+            cancelled_count=job.cancelled_count,
+            idempotency_key=job.idempotency_key,
+            error=job.error,
+            created_by=job.created_by,
+            started_at=job.started_at,
+            completed_at=job.completed_at,
+            created_at=job.created_at,
+            updated_at=job.updated_at,
+            known_items=known_items or {},
+        )
+
+
+def items_page(
+    *, first: int | None = None, after: str | None = None, last: int | None = None, before: str | None = None
+) -> PageRequest:
+    return PageRequest.of(
+        first=first,
+        after=after,
+        last=last,
+        before=before,
+        default=100,
+        at_most=domain.robot_jobs.ITEMS_PAGE_AT_MOST,
+    )
+
+
+@strawberry.type(description="A closed try of an item.")
+class Attempt:
+    attempt: int = strawberry.field(description="Its number; the first is 1.")
+    status: ItemStatus = strawberry.field(description="How it ended.")
+    tracking_number: str | None = strawberry.field(description="The carrier's pedido number.")
+    error_type: ErrorType | None = strawberry.field(description="Whose fault a failure was.")
+    error_message: str | None = strawberry.field(description="What the robot said.")
+    late_result: JSON | None = strawberry.field(
+        description="A result that came after it was closed; kept for review, changed nothing."
+    )
+    started_at: dt.datetime | None = strawberry.field(description="When it began.")
+    completed_at: dt.datetime = strawberry.field(description="When it ended.")
+
+
+@strawberry.type(description="One order within a job.")
+class RobotJobItem(Node):
+    item: strawberry.Private[domain.robot_jobs.RobotJobItem]
+    status: ItemStatus = strawberry.field(description="Where it stands.")
+    attempt: int = strawberry.field(description="The current try; the first is 1.")
+    retry_count: int = strawberry.field(description="How often it was retried: attempt less one.")
+    tracking_number: str | None = strawberry.field(description="The carrier's pedido number, on success.")
+    carrier_guide_number: str | None = strawberry.field(description="The carrier's guía number, when it is known.")
+    validated_city: str | None = strawberry.field(
+        description="The city as the portal writes it; null if none was found."
+    )
+    value_sent: JSON | None = strawberry.field(description="What is typed into the portal.")
+    error_type: ErrorType | None = strawberry.field(description="Whose fault a failure is.")
+    error_message: str | None = strawberry.field(description="What the robot said.")
+    outcome_unknown: bool = strawberry.field(
+        description="Nobody knows whether the parcel exists; not retried before that is settled."
+    )
+    review_reason: str | None = strawberry.field(description="Why a person must look: a parcel may exist twice.")
+    last_retry_at: dt.datetime | None = strawberry.field(description="When it was last retried.")
+    started_at: dt.datetime | None = strawberry.field(description="When this try began.")
+    completed_at: dt.datetime | None = strawberry.field(description="When this try ended.")
+    created_at: dt.datetime = strawberry.field(description="When it was created.")
+    updated_at: dt.datetime = strawberry.field(description="When anything in it last changed.")
+
+    @strawberry.field(description="The job it belongs to.")
+    async def job(self, info: Info) -> RobotJob:
+        found = await info.context.loaders.jobs.load(self.item.job_id)
+        if found is None:
+            raise domain.robot_jobs.RobotJobNotFound(self.item.job_id)
+        return RobotJob.from_domain(found)
+
+    @strawberry.field(description="The order it ships.")
+    async def order(self, info: Info) -> Order:
+        found = await info.context.loaders.orders.load(self.item.order_id)
+        if found is None:
+            raise domain.orders.OrderNotFound(str(self.item.order_id))
+        return Order.from_domain(found)
+
+    @strawberry.field(description="Its closed tries, the first one first.")
+    async def attempts(self, info: Info) -> list[Attempt]:
+        found = await info.context.loaders.attempts.load(self.item.id) or []
+        return [
+            Attempt(
+                attempt=each.attempt,
+                status=each.status,
+                tracking_number=each.tracking_number,
+                error_type=each.error_type,
+                error_message=each.error_message,
+                late_result=JSON(each.late_result) if each.late_result is not None else None,
+                started_at=each.started_at,
+                completed_at=each.completed_at,
+            )
+            for each in found
+        ]
+
+    @classmethod
+    def from_domain(cls, item: domain.robot_jobs.RobotJobItem) -> Self:
+        return cls(
+            id=strawberry.ID(str(item.id)),
+            item=item,
+            status=item.status,
+            attempt=item.attempt,
+            retry_count=item.retry_count,
+            tracking_number=item.tracking_number,
+            carrier_guide_number=item.carrier_guide_number,
+            validated_city=item.validated_city,
+            value_sent=JSON(item.value_sent) if item.value_sent is not None else None,
+            error_type=item.error_type,
+            error_message=item.error_message,
+            outcome_unknown=item.outcome_unknown,
+            review_reason=item.review_reason,
+            last_retry_at=item.last_retry_at,
+            started_at=item.started_at,
+            completed_at=item.completed_at,
+            created_at=item.created_at,
+            updated_at=item.updated_at,
+        )

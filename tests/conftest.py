@@ -1,0 +1,119 @@
+"""A real PostgreSQL for every test: one embedded server a run, one migrated template a worker, one database a test."""
+
+import os
+import shutil
+import sys
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from api.database import DatabaseUrls, bring_up_to_date
+from api.embedded_postgres import (
+    APP_ROLE,
+    OWNER_ROLE,
+    EmbeddedPostgres,
+    ensure_roles_and_database,
+    start_embedded_postgres,
+)
+from tests.tenants import Tenant, make_tenant
+
+# Nothing here outlives a run, so nothing needs to survive a power cut.
+UNSAFE_BUT_FAST = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "autovacuum": "off",
+    "max_connections": "300",
+}
+_REMOVE_WHEN_STOPPED = (
+    "import pathlib, shutil, sys, time\n"
+    "home = pathlib.Path(sys.argv[1])\n"
+    "until = time.monotonic() + 30\n"
+    "while (home / 'data' / 'postmaster.pid').exists() and time.monotonic() < until: time.sleep(0.1)\n"
+    "shutil.rmtree(home, ignore_errors=True)"
+)
+
+
+@pytest.fixture(scope="session")
+def postgres(testrun_uid: str) -> Iterator[EmbeddedPostgres]:
+    """All workers of a run share one server; it stops after the last of them."""
+    home = Path(tempfile.gettempdir()) / f"robot-jobs-tests-{os.geteuid()}-{testrun_uid}"
+    yield start_embedded_postgres(home, settings=UNSAFE_BUT_FAST)
+    if os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0":
+        os.spawnv(os.P_NOWAIT, sys.executable, [sys.executable, "-c", _REMOVE_WHEN_STOPPED, str(home)])
+
+
+@pytest.fixture(scope="session")
+async def template(postgres: EmbeddedPostgres, worker_id: str) -> str:
+    """The name of a migrated database with the reference data, to be cloned for each test."""
+    name = f"template_{worker_id}"
+    await ensure_roles_and_database(postgres, name)
+    await bring_up_to_date(_urls(postgres, name))
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    name: str
+    urls: DatabaseUrls
+    superuser_url: str
+
+
+def _urls(postgres: EmbeddedPostgres, name: str) -> DatabaseUrls:
+    return DatabaseUrls(postgres.url(APP_ROLE, name), postgres.url(OWNER_ROLE, name), is_embedded=True)
+
+
+@pytest.fixture(scope="session")
+async def superuser(postgres: EmbeddedPostgres) -> AsyncIterator[AsyncEngine]:
+    engine = create_async_engine(postgres.url("postgres", "postgres"), poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+async def database(postgres: EmbeddedPostgres, template: str, superuser: AsyncEngine) -> AsyncIterator[Database]:
+    """A database of this test's own: migrated, with the reference data, and no tenant."""
+    name = f"test_{uuid.uuid4().hex}"
+    async with superuser.connect() as connection:
+        await connection.execute(
+            sa.text(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER_ROLE} STRATEGY FILE_COPY")
+        )
+    yield Database(name, _urls(postgres, name), postgres.url("postgres", name))
+    async with superuser.connect() as connection:
+        await connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+async def engine(database: Database) -> AsyncIterator[AsyncEngine]:
+    """The API's pool on the test's database, as the plain role."""
+    engine = create_async_engine(database.urls.app, pool_size=40, max_overflow=0, connect_args={"timeout": 30})
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+async def tenant(database: Database, engine: AsyncEngine) -> Tenant:
+    """A workspace with a member of each role."""
+    return await make_tenant(database.urls, engine)
+
+
+@pytest.fixture
+async def other_tenant(database: Database, engine: AsyncEngine) -> Tenant:
+    """Another workspace with members of its own."""
+    return await make_tenant(database.urls, engine)
+
+
+@pytest.fixture
+def reachable_folder() -> Iterator[Path]:
+    """A folder that other users may enter, as the server's user must when the tests run as root."""
+    folder = Path(tempfile.mkdtemp(prefix="robot-jobs-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
