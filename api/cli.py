@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import importlib
 import logging
 import os
 import socket
@@ -12,9 +13,10 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,10 +31,13 @@ from api.database import (
 )
 from api.embedded_postgres import EmbeddedPostgresError
 from api.settings import Settings, SettingsError, load_settings
-from api.tokens import Tokens, load_tokens
 from api.workspaces import DEMO_WORKSPACE_ID, UnknownWorkspace, developer_id, ensure_developer, seed_demo_workspace
 from domain.workspaces import Role
 
+if TYPE_CHECKING:
+    from api.tokens import Tokens
+
+# What is slow to import (the schema above all) is imported where it is used: `serve` starts PostgreSQL meanwhile.
 STARTED_WITHIN_S = 60
 
 app = typer.Typer(
@@ -64,7 +69,11 @@ def serve(
     for name in ("uvicorn", "alembic"):  # they tell at length what is as it should be
         logging.getLogger(name).setLevel(logging.WARNING)
     listener = _listen(settings)
-    urls, tokens = asyncio.run(_prepare(settings, dev=dev))
+    with ThreadPoolExecutor(1) as pool:
+        finding = pool.submit(asyncio.run, find_database(settings))
+        importlib.import_module("api.app")
+        urls = finding.result()
+    tokens = asyncio.run(_prepare(settings, urls, dev=dev))
     _serve(settings, urls, tokens, listener, dev=dev)
 
 
@@ -77,8 +86,9 @@ def _listen(settings: Settings) -> socket.socket:
         raise SettingsError(f"ROBOT_JOBS_PORT: cannot listen on {where}: {error.strerror or error}") from error
 
 
-async def _prepare(settings: Settings, *, dev: bool) -> tuple[DatabaseUrls, Tokens]:
-    urls = await find_database(settings)
+async def _prepare(settings: Settings, urls: DatabaseUrls, *, dev: bool) -> "Tokens":
+    from api.tokens import load_tokens
+
     tokens = load_tokens(settings, may_make_secret=dev or urls.is_embedded)
     engine = app_engine(settings, urls)
     try:
@@ -90,10 +100,10 @@ async def _prepare(settings: Settings, *, dev: bool) -> tuple[DatabaseUrls, Toke
             raise DatabaseError("the database is not at this version; run: robot-jobs migrate")
     finally:
         await engine.dispose()
-    return urls, tokens
+    return tokens
 
 
-def _serve(settings: Settings, urls: DatabaseUrls, tokens: Tokens, listener: socket.socket, *, dev: bool) -> None:
+def _serve(settings: Settings, urls: DatabaseUrls, tokens: "Tokens", listener: socket.socket, *, dev: bool) -> None:
     import uvicorn
 
     from api.app import create_app
@@ -125,7 +135,7 @@ def _serve(settings: Settings, urls: DatabaseUrls, tokens: Tokens, listener: soc
         raise typer.Exit(1)
 
 
-def _banner(url: str, tokens: Tokens | None) -> str:
+def _banner(url: str, tokens: "Tokens | None") -> str:
     if tokens is None:
         return f"Robot jobs listens on {url}/graphql"
     token = tokens.make(developer_id(Role.ADMIN), lifetime=dt.timedelta(days=30))
@@ -172,15 +182,7 @@ def token(
     hours: Annotated[float, typer.Option(min=0.001, max=24 * 365, help="How long it is good.")] = 12,
 ) -> None:
     """Print a developer's token, alone on its line: for scripts."""
-    settings = load_settings()
-
-    async def run() -> str:
-        urls = await find_database(settings)
-        membership = await ensure_developer(urls, workspace, role)
-        tokens = load_tokens(settings, may_make_secret=True)
-        return tokens.make(membership.user_id, lifetime=dt.timedelta(hours=hours))
-
-    typer.echo(asyncio.run(run()))
+    typer.echo(_developer_token(load_settings(), workspace, role, lifetime=dt.timedelta(hours=hours)))
 
 
 @app.command()
@@ -203,28 +205,29 @@ def demo(
     record: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Ship a file of orders with a demo robot, live, through the public API."""
-    from clients.console.demo import DemoOptions, run_demo
+    from clients.console.demo import SAMPLE_ORDERS, DemoOptions, run_demo
 
     settings = load_settings()
     with _server_for_demo(settings, url) as address:
         options = DemoOptions(
             url=address,
-            token=token or _developer_token(settings, workspace),
+            token=token or _developer_token(settings, workspace, Role.OPERATOR, lifetime=dt.timedelta(hours=12)),
             workspace_id=str(workspace),
             delay_ms=delay_ms,
             seed=seed,
             again=again,
             record=record,
-            **({"csv_path": csv} if csv is not None else {}),
+            csv_path=csv or SAMPLE_ORDERS,
         )
         raise typer.Exit(asyncio.run(run_demo(options)))
 
 
-def _developer_token(settings: Settings, workspace: uuid.UUID) -> str:
+def _developer_token(settings: Settings, workspace: uuid.UUID, role: Role, *, lifetime: dt.timedelta) -> str:
+    from api.tokens import load_tokens
+
     async def run() -> str:
-        membership = await ensure_developer(await find_database(settings), workspace, Role.OPERATOR)
-        tokens = load_tokens(settings, may_make_secret=True)
-        return tokens.make(membership.user_id, lifetime=dt.timedelta(hours=12))
+        membership = await ensure_developer(await find_database(settings), workspace, role)
+        return load_tokens(settings, may_make_secret=True).make(membership.user_id, lifetime=lifetime)
 
     return asyncio.run(run())
 

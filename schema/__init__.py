@@ -1,7 +1,17 @@
 """The contract: Strawberry types, queries, mutations, subscriptions and typed errors.  Translates; decides nothing."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import strawberry
-from graphql import GraphQLError
+from graphql import (
+    GraphQLArgument,
+    GraphQLError,
+    GraphQLInputField,
+    GraphQLInputObjectType,
+    GraphQLObjectType,
+    Undefined,
+)
 from strawberry.extensions import ParserCache, ValidationCache
 
 import domain.errors
@@ -37,10 +47,27 @@ class Subscription(RobotJobSubscriptions):
 
 
 class Contract(strawberry.Schema):
-    """Strawberry's schema, with our rule for what clients see of errors."""
+    """Strawberry's schema, with our rules for what clients see of errors and of what may be left out."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        for named in self._schema.type_map.values():
+            match named:
+                case GraphQLInputObjectType():
+                    _drop_null_defaults(named.fields.values())
+                case GraphQLObjectType():
+                    for field in named.fields.values():
+                        _drop_null_defaults(field.args.values())
 
     def process_errors(self, errors: list[GraphQLError], execution_context: object = None) -> None:  # noqa: ARG002
         errors[:] = [public_error(error) for error in errors]
+
+
+def _drop_null_defaults(inputs: Iterable[GraphQLArgument | GraphQLInputField]) -> None:
+    """`first: Int = null` says no more than `first: Int`, and code generators read it as something else."""
+    for each in inputs:
+        if each.default_value is None:
+            each.default_value = Undefined
 
 
 _HANDLERS = [

@@ -4,7 +4,7 @@ import datetime as dt
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from strawberry.fastapi import BaseContext
 
 from domain.errors import DomainError
-from domain.robot_jobs import RobotJob
-from domain.workspaces import Membership, Role, RoleNotAllowed, enter_workspace
+from domain.workspaces import Role, RoleNotAllowed, enter_workspace
 from schema.loaders import Loaders
+from schema.work import Work
 
 READERS = (Role.VIEWER, Role.OPERATOR, Role.ADMIN, Role.ROBOT)
 OPERATORS = (Role.OPERATOR, Role.ADMIN)
@@ -55,19 +55,6 @@ class WakeUps(Protocol):
 
     def watch(self, job_id: uuid.UUID) -> AbstractContextManager[Watch]:
         """Hear of the job from now on."""
-
-
-@dataclass(slots=True)
-class Work:
-    """A transaction within a workspace."""
-
-    connection: AsyncConnection
-    membership: Membership
-    announced: list[uuid.UUID] = field(default_factory=list)
-
-    def announce(self, job: RobotJob) -> None:
-        """Wake those who follow the job once this has been committed."""
-        self.announced.append(job.id)
 
 
 class Database:

@@ -8,16 +8,14 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 from strawberry.dataloader import DataLoader
 
 from domain import orders, robot_jobs
 from domain.pages import Page, PageRequest
-
-if TYPE_CHECKING:
-    from schema.context import Work
+from schema.work import Work
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -35,7 +33,7 @@ class ItemsOfJob:
 class Loaders:
     """One set per context.  Each batch is one read-only transaction of its own."""
 
-    def __init__(self, reading: Callable[[], "AbstractAsyncContextManager[Work]"]) -> None:
+    def __init__(self, reading: Callable[[], AbstractAsyncContextManager[Work]]) -> None:
         self._reading = reading
         self.orders = self._by_key(orders.find_orders)
         self.jobs = self._by_key(robot_jobs.find_robot_jobs)
