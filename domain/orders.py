@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from decimal import Decimal
+from functools import cache
 from typing import Any, Self
 
 import sqlalchemy as sa
@@ -12,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from domain.base import array_of, id_column, metadata, timestamp, violated_constraint
+from domain.base import array_of, array_parameter, id_column, metadata, timestamp, violated_constraint
 from domain.carriers import Carrier
 from domain.errors import DomainError, InputProblem, InvalidInput, invalid
 from domain.events import INSERT_EVENTS, EventType, NewEvent, event_parameters
@@ -241,11 +242,8 @@ async def write_order_changes(
     planned = [_PlannedChange.plan(order, wanted) for order, wanted in changes]
     effective = [plan for plan in planned if plan.changed]
     if effective:
-        new_events = [event for plan in effective for event in plan.events()]
-        rows = await connection.execute(
-            _update_orders(effective).add_cte(INSERT_EVENTS.cte("recorded")),
-            event_parameters(effective[0].before.workspace_id, new_events),
-        )
+        names = tuple(sorted({name for plan in effective for name in plan.changed}))
+        rows = await connection.execute(_update_orders(names), _update_parameters(effective, names))
         written = {row.id: Order.from_row(row) for row in rows}
     else:
         written = {}
@@ -282,23 +280,14 @@ class _PlannedChange:
         ]
 
 
-def _update_orders(plans: Sequence[_PlannedChange]) -> ReturningUpdate[Any]:
-    """One UPDATE of any number of orders, each with the new values of all fields that any of them changes."""
-    names = sorted({name for plan in plans for name in plan.changed})
-    columns: list[tuple[str, sa.types.TypeEngine[Any], list[Any]]] = [
-        ("id", sa.Uuid(), [plan.before.id for plan in plans]),
-        (
-            "last_event_seq",
-            sa.BigInteger(),
-            [plan.before.last_event_seq + len(plan.changed) for plan in plans],
-        ),
-    ]
-    for name in names:
-        new = [plan.changed.get(name, (None, getattr(plan.before, name)))[1] for plan in plans]
-        columns.append((name, orders.c[name].type, new))
+@cache
+def _update_orders(names: tuple[str, ...]) -> ReturningUpdate[Any]:
+    """One UPDATE of those fields in any number of orders, together with its events; built once per set of fields."""
+    columns: dict[str, sa.types.TypeEngine[Any]] = {"id": sa.Uuid(), "last_event_seq": sa.BigInteger()}
+    columns |= {name: orders.c[name].type for name in names}
     new_values = (
-        sa.func.unnest(*(array_of(values, type_) for _, type_, values in columns))
-        .table_valued(*(sa.column(name, type_) for name, type_, _ in columns))
+        sa.func.unnest(*(array_parameter(f"new_{name}", type_) for name, type_ in columns.items()))
+        .table_valued(*(sa.column(name, type_) for name, type_ in columns.items()))
         .render_derived("changes")
     )
     return (
@@ -309,7 +298,20 @@ def _update_orders(plans: Sequence[_PlannedChange]) -> ReturningUpdate[Any]:
             updated_at=sa.func.clock_timestamp(),
         )
         .returning(orders)
+        .add_cte(INSERT_EVENTS.cte("recorded"))
     )
+
+
+def _update_parameters(plans: Sequence[_PlannedChange], names: Sequence[str]) -> dict[str, Any]:
+    """A field that an order does not change is written as it was: the caller holds the row's lock."""
+    parameters = {
+        f"new_{name}": [plan.changed.get(name, (None, getattr(plan.before, name)))[1] for plan in plans]
+        for name in names
+    }
+    parameters["new_id"] = [plan.before.id for plan in plans]
+    parameters["new_last_event_seq"] = [plan.before.last_event_seq + len(plan.changed) for plan in plans]
+    new_events = [event for plan in plans for event in plan.events()]
+    return parameters | event_parameters(plans[0].before.workspace_id, new_events)
 
 
 def _as_json(value: Any) -> Any:
@@ -348,8 +350,8 @@ def order_field_problem(name: str, value: Any) -> str | None:  # noqa: PLR0911 -
             return amount_problem(value)
         case str():
             at_most = REFERENCE_AT_MOST if name in ("reference", "tracking_number") else TEXT_AT_MOST
-            if name == "reference" and not value.strip():
-                return "must not be empty."
+            if not value.strip() and (name == "reference" or orders.c[name].nullable):
+                return "must not be empty." if name == "reference" else "must not be empty; null clears it."
             return text_problem(value, at_most=at_most)
         case _:
             return "has a type that cannot be stored."
