@@ -183,12 +183,7 @@ class CityIndex:
         if len(key) < 3 or key in self._departments:
             return None
         names = self._names[abbreviation]
-        hits = _one_edit(key, self._keys[abbreviation])
-        near = [names[hit] for hit in hits]
-        if any(len(hit) <= 4 for hit in hits):
-            # In a name this short one letter is much: no other place of the country may be as near.
-            hits = _one_edit(key, self._all_keys)
-            near = [place for hit in hits for place in self._everywhere[hit]]
+        near = [names[hit] for hit in _one_edit(key, self._keys[abbreviation])]
         if len({place.identity for place in near}) > 1:
             return ambiguous(typed, carrier_cities(near))
         return answer(typed, near[0], CityProblem.MISSPELLED_CITY) if near else None

@@ -212,10 +212,10 @@ def test_an_ambiguous_misspelling_names_its_candidates() -> None:
     assert set(match.suggestions) >= {"TOCA (BOY)", "TOTA (BOY)"}
 
 
-def test_a_short_name_is_not_guessed_when_another_department_is_as_near() -> None:
-    match = _match("Tenva", "Cundinamarca")  # Tena here, Tenza in Boyacá
+def test_a_short_name_is_put_right_within_its_department() -> None:
+    match = _match("Clai", "Valle del Cauca")
 
-    assert match.carrier_city is None
+    assert (match.outcome, match.carrier_city) == (CityOutcome.WARNING, "CALI (VALLE)")
 
 
 def test_cash_on_delivery_is_refused_with_the_city_named() -> None:
