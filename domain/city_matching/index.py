@@ -33,6 +33,7 @@ from domain.city_matching.names import (
     INNER_WORDS,
     JOINING_WORDS,
     MAX_NAME_WORDS,
+    NAMED_LIKE_DEPARTMENTS,
     QUALIFYING_WORDS,
     RURAL_WORDS,
     CoveredCity,
@@ -217,7 +218,7 @@ class CityIndex:
             form = _text(typed, part[-length:])
             if form in self._departments or form == COUNTRY:
                 return length, self._departments.get(form)
-            if form in self._everywhere:
+            if form in self._everywhere or form in NAMED_LIKE_DEPARTMENTS:
                 break  # "Ciudad Bolívar" is a place of its own: its last word is no department
         return 0, None
 
@@ -265,7 +266,9 @@ class CityIndex:
             place = names.get(head)
             if place is None and head not in self._everywhere:
                 continue
-            if rest[0] in JOINING_WORDS or (rest[0] in QUALIFYING_WORDS and not is_separated):
+            # "San Pedro Alto" is another place than San Pedro; "Barranquilla Alto Prado" is in Barranquilla.
+            is_qualified = len(rest) == 1 and rest[0] in QUALIFYING_WORDS and not is_separated
+            if rest[0] in JOINING_WORDS or is_qualified:
                 return None
             if place is None:
                 is_clear = is_separated or rest[0] in INNER_WORDS

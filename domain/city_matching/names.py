@@ -47,9 +47,13 @@ INNER_WORDS: Final = (RURAL_WORDS - {"HACIENDA"}) | frozenset((
 # After these the name goes on: "San Antonio de Prado" is not San Antonio, "Santa Rosa Alta" not Santa Rosa.
 JOINING_WORDS: Final = frozenset(("DE", "DEL", "Y"))
 QUALIFYING_WORDS: Final = frozenset((
-    "ABAJO", "ALTA", "ALTO", "ARRIBA", "BAJA", "BAJO", "CHICO", "GRANDE", "NUEVA", "NUEVO", "VIEJA", "VIEJO",
+    "ABAJO", "ALTA", "ALTO", "ARRIBA", "BAJA", "BAJO", "CHICA", "CHICO", "GRANDE", "NUEVA", "NUEVO", "VIEJA", "VIEJO",
 ))
 # fmt: on
+
+
+# Neighbourhoods that end in a department's name and are no place of DANE's: a locality of Bogotá.
+NAMED_LIKE_DEPARTMENTS: Final = frozenset(("ANTONIO NARINO",))
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,6 +212,21 @@ def test_an_ambiguous_misspelling_names_its_candidates() -> None:
     assert set(match.suggestions) >= {"TOCA (BOY)", "TOTA (BOY)"}
 
 
+@pytest.mark.parametrize(
+    ("city", "department", "carrier_city"),
+    [
+        ("Barranquilla Alto Prado", "Atlántico", "BARRANQUILLA (ATL)"),
+        ("Bogota Antonio Nariño", "Bogotá D.C.", "BOGOTA (C/MARCA)"),
+    ],
+)
+def test_a_neighbourhood_may_begin_or_end_like_another_kind_of_name(
+    city: str, department: str, carrier_city: str
+) -> None:
+    match = _match(city, department)
+
+    assert (match.problem, match.carrier_city) == (CityProblem.EXTRA_TEXT_IN_CITY, carrier_city)
+
+
 def test_a_short_name_is_put_right_within_its_department() -> None:
     match = _match("Clai", "Valle del Cauca")
 
