@@ -1,5 +1,6 @@
 """Carriers, the cities they serve, and the check of what people typed against them."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,6 +14,7 @@ from domain.errors import InputProblem, InvalidInput, invalid
 from domain.text import text_problem
 
 CITIES_AT_MOST = 10_000
+_MATCHED_AT_ONCE = 50
 
 
 class Carrier(StrEnum):
@@ -99,11 +101,25 @@ async def validate_cities(
     if problems:
         raise InvalidInput(*problems)
 
+    matches = await match_cities(connection, carrier, [(each.city, each.department, each.is_cod) for each in questions])
+    return [CityAnswer(question.reference, match) for question, match in zip(questions, matches, strict=True)]
+
+
+async def match_cities(
+    connection: AsyncConnection, carrier: Carrier, typed: Sequence[tuple[str, str, bool]]
+) -> list[CityMatch]:
+    """The match of each city, department and whether it is COD, in their order; the same text is looked up once.
+
+    Many at once are matched in a thread, so that what else the process does goes on meanwhile.
+    """
     index = await load_city_index(connection, carrier)
-    return [
-        CityAnswer(question.reference, index.match(question.city, question.department, is_cod=question.is_cod))
-        for question in questions
-    ]
+    distinct = list(dict.fromkeys(typed))
+
+    def match_all() -> dict[tuple[str, str, bool], CityMatch]:
+        return {each: index.match(each[0], each[1], is_cod=each[2]) for each in distinct}
+
+    found = match_all() if len(distinct) <= _MATCHED_AT_ONCE else await asyncio.to_thread(match_all)
+    return [found[each] for each in typed]
 
 
 _city_indexes: dict[tuple[Carrier, str], CityIndex] = {}
@@ -116,7 +132,8 @@ async def load_city_index(connection: AsyncConnection, carrier: Carrier) -> City
     )
     key = (carrier, edition or "")
     if key not in _city_indexes:
-        _city_indexes.clear()
+        for outdated in [each for each in _city_indexes if each[0] is carrier]:
+            del _city_indexes[outdated]
         _city_indexes[key] = await _read_city_index(connection, carrier)
     return _city_indexes[key]
 

@@ -7,13 +7,12 @@ from enum import StrEnum
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.carriers import Carrier, load_city_index
+from domain.carriers import Carrier, match_cities
 from domain.city_matching import CityMatch, CityOutcome
 from domain.errors import invalid
-from domain.orders import Order, find_orders
+from domain.orders import ORDERS_AT_MOST, Order, find_orders
 from domain.robot_jobs.blocks import find_blocked_orders
 
-ORDERS_AT_MOST = 10_000
 PHONE_DIGITS = 10
 
 
@@ -87,11 +86,11 @@ async def preview_dispatch(
     found = await find_orders(connection, wanted)
     known = [found[order_id] for order_id in wanted if order_id in found]
     blocked = {block.order_id: block for block in await find_blocked_orders(connection, known)}
-    cities = await load_city_index(connection, carrier)
+    typed = [(order.city, order.department, order.is_cod) for order in known]
+    matches = await match_cities(connection, carrier, typed)
 
     previewed = []
-    for order in known:
-        match = cities.match(order.city, order.department, is_cod=order.is_cod)
+    for order, match in zip(known, matches, strict=True):
         problems = [*_city_problems(match), *own_problems(order)]
         if (block := blocked.get(order.id)) is not None:
             problems.append(DispatchProblem(DispatchProblemCode(block.block.value), block.message))

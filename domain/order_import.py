@@ -15,10 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.base import array_of, new_id
 from domain.errors import invalid
-from domain.orders import Order, order_field_problem, orders, write_order_changes
+from domain.orders import ORDERS_AT_MOST, Order, order_field_problem, orders, write_order_changes
 
-ORDERS_AT_MOST = 10_000
 CSV_CHARACTERS_AT_MOST = 8_000_000
+COLUMNS_AT_MOST = 200
 _LINES_OF_A_CELL_AT_MOST = 6
 
 # CSV column -> field of the order.  The file's other columns are ignored.
@@ -72,9 +72,14 @@ class OrderDraft:
     declared_value_cop: Decimal = Decimal(0)
     tags: str = ""
     is_cod: bool
+    absent: frozenset[str] = frozenset()
+    """Fields for which the file has no column: a new order gets the default, one that is there keeps its own."""
 
     def values(self) -> dict[str, Any]:
-        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "line"}
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("line", "absent")}
+
+    def changes(self) -> dict[str, Any]:
+        return {name: value for name, value in self.values().items() if name not in self.absent}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +121,17 @@ async def import_orders(connection: AsyncConnection, *, workspace_id: uuid.UUID,
     if not drafts:
         return ImportedOrders([], refused)
 
-    found = await _lock_by_reference(connection, [draft.reference for draft in drafts])
-    created = await _insert(connection, workspace_id, [draft for draft in drafts if draft.reference not in found])
-    missed = [draft.reference for draft in drafts if draft.reference not in found and draft.reference not in created]
-    if missed:  # another import created them since we looked
-        found |= await _lock_by_reference(connection, missed)
+    # First all new orders by reference, then the locks on the others by id: imports in the other order, or in turns,
+    # would wait for each other in a circle.
+    created: dict[str, Order] = {}
+    found: dict[str, Order] = {}
+    while left := [draft for draft in drafts if draft.reference not in created and draft.reference not in found]:
+        created |= await _insert_new(connection, workspace_id, left)
+        others = [draft.reference for draft in left if draft.reference not in created]
+        found |= await _lock_by_reference(connection, others) if others else {}
+        # What is in neither was there at the first statement and renamed before the second: it is new after all.
     known = [(draft, found[draft.reference]) for draft in drafts if draft.reference in found]
-    updated = await write_order_changes(connection, [(order, draft.values()) for draft, order in known])
+    updated = await write_order_changes(connection, [(order, draft.changes()) for draft, order in known])
 
     outcomes = {
         done.order.reference: (
@@ -144,7 +153,9 @@ def _read_csv(text: str) -> Iterator[OrderDraft | RefusedLine]:
     missing = [name for name in CSV_COLUMNS if name not in names and name not in _OPTIONAL_CSV_COLUMNS]
     if missing:
         raise invalid("csv", f"lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)} in its header.")
-    repeated = sorted({name for name in names if names.count(name) > 1 and name in CSV_COLUMNS})
+    if len(names) > COLUMNS_AT_MOST:
+        raise invalid("csv", f"has {len(names):,} columns; at most {COLUMNS_AT_MOST} are allowed.")
+    repeated = sorted({name for name in CSV_COLUMNS if names.count(name) > 1})
     if repeated:
         raise invalid("csv", f"has the column {repeated[0]} twice in its header.")
     numbered = _join_cells_over_lines(lines[1:], len(names))
@@ -198,7 +209,8 @@ def _read_line(line: str) -> list[str] | None:
 
 
 def _read_draft(number: int, cells: dict[str, str]) -> OrderDraft | RefusedLine:
-    values: dict[str, Any] = {"line": number}
+    absent = frozenset(name for column, name in CSV_COLUMNS.items() if column not in cells)
+    values: dict[str, Any] = {"line": number, "absent": absent}
     for column, name in CSV_COLUMNS.items():
         cell = cells.get(column, "")
         text = cell.strip() if name in ("reference", "units", "total_cop", "declared_value_cop", "is_cod") else cell
@@ -226,8 +238,13 @@ def _read_value(name: str, text: str) -> Any:
         case "total_cop" | "declared_value_cop":
             if not text and name == "declared_value_cop":
                 return None
+            # 52.900 is fifty-two thousand to a Colombian and 52.9 to Decimal: refused as written, not guessed.
+            decimals = text.partition(".")[2]
+            is_doubtful = not text.isascii() or "_" in text or (decimals.isdigit() and len(decimals) > 2)
+            if is_doubtful or len(text) > 30:
+                raise ValueError("must be an amount of pesos such as 52900 or 42090.3.")
             try:
-                return Decimal(text) if len(text) <= 30 else Decimal("NaN")
+                return Decimal(text)
             except InvalidOperation:
                 raise ValueError("must be an amount of pesos such as 52900 or 42090.3.") from None
         case "is_cod":
@@ -276,21 +293,10 @@ def _without_duplicates(
     return list(first.values()), sorted(refused, key=lambda line: line.line)
 
 
-async def _lock_by_reference(connection: AsyncConnection, references: Sequence[str]) -> dict[str, Order]:
-    rows = await connection.execute(
-        sa.select(orders)
-        .where(orders.c.reference == sa.func.any(array_of(list(references), sa.Text())))
-        .order_by(orders.c.id)
-        .with_for_update(key_share=True)
-    )
-    return {row.reference: Order.from_row(row) for row in rows}
-
-
-async def _insert(
+async def _insert_new(
     connection: AsyncConnection, workspace_id: uuid.UUID, drafts: Sequence[OrderDraft]
 ) -> dict[str, Order]:
-    if not drafts:
-        return {}
+    """The orders that were created, by reference; those that exist already are left alone and missing."""
     names = list(drafts[0].values())
     rows = (
         sa.func.unnest(
@@ -300,7 +306,7 @@ async def _insert(
         .table_valued("id", *names)
         .render_derived()
     )
-    # Two imports of one reference at once: the second waits here, inserts nothing, and reads what the first wrote.
+    # Two imports of one reference at once: the second waits here, inserts nothing, and then reads what the first wrote.
     statement = (
         pg.insert(orders)
         .from_select(
@@ -311,3 +317,13 @@ async def _insert(
         .returning(orders)
     )
     return {row.reference: Order.from_row(row) for row in await connection.execute(statement)}
+
+
+async def _lock_by_reference(connection: AsyncConnection, references: Sequence[str]) -> dict[str, Order]:
+    rows = await connection.execute(
+        sa.select(orders)
+        .where(orders.c.reference == sa.func.any(array_of(list(references), sa.Text())))
+        .order_by(orders.c.id)
+        .with_for_update(key_share=True)
+    )
+    return {row.reference: Order.from_row(row) for row in rows}

@@ -18,8 +18,9 @@ from domain.carriers import Carrier
 from domain.errors import DomainError, InputProblem, InvalidInput, invalid
 from domain.events import INSERT_EVENTS, EventType, NewEvent, event_parameters
 from domain.pages import Page, PageRequest
-from domain.text import text_problem
+from domain.text import camel_case, text_problem
 
+ORDERS_AT_MOST = 10_000  # in one call, whatever is done with them
 TEXT_AT_MOST = 500
 REFERENCE_AT_MOST = 100
 AMOUNT_COP_AT_MOST = Decimal("999999999999.99")
@@ -128,7 +129,9 @@ class UpdatedOrder:
     changed_fields: tuple[str, ...]
 
 
-# What a caller may change.  Names are the columns; `order/field.changed` events carry the same names.
+_TRIMMED = frozenset({"reference", "tracking_number", "carrier_guide_number"})
+
+# What a caller may change.  Names are the columns; `order/field.changed` events write them as the contract does.
 CHANGEABLE_FIELDS = frozenset(
     {
         "reference",
@@ -151,14 +154,6 @@ CHANGEABLE_FIELDS = frozenset(
         "archived_at",
     }
 )
-
-
-async def get_order(connection: AsyncConnection, order_id: uuid.UUID) -> Order:
-    """Raises OrderNotFound."""
-    row = (await connection.execute(sa.select(orders).where(orders.c.id == order_id))).one_or_none()
-    if row is None:
-        raise OrderNotFound(str(order_id))
-    return Order.from_row(row)
 
 
 async def find_orders(connection: AsyncConnection, order_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Order]:
@@ -217,6 +212,9 @@ async def update_order(connection: AsyncConnection, order_id: uuid.UUID, changes
     Locks the order's row.  Fields that already hold the value are left alone and recorded nowhere.  Raises
     OrderNotFound, OrderReferenceTaken, InvalidInput.
     """
+    changes = {
+        name: value.strip() if name in _TRIMMED and isinstance(value, str) else value for name, value in changes.items()
+    }
     _check_changes(changes)
     row = (
         await connection.execute(sa.select(orders).where(orders.c.id == order_id).with_for_update(key_share=True))
@@ -224,6 +222,8 @@ async def update_order(connection: AsyncConnection, order_id: uuid.UUID, changes
     if row is None:
         raise OrderNotFound(str(order_id))
     before = Order.from_row(row)
+    if before.archived_at is not None and changes.get("archived_at") is not None:
+        changes = {name: value for name, value in changes.items() if name != "archived_at"}  # it is put away already
     try:
         return (await write_order_changes(connection, [(before, changes)]))[0]
     except IntegrityError as error:
@@ -271,7 +271,7 @@ class _PlannedChange:
                 type=EventType.ORDER_FIELD_CHANGED,
                 payload={
                     "orderId": str(self.before.id),
-                    "field": name,
+                    "field": camel_case(name),
                     "before": _as_json(before),
                     "after": _as_json(after),
                 },
@@ -349,7 +349,7 @@ def order_field_problem(name: str, value: Any) -> str | None:  # noqa: PLR0911 -
         case Decimal():
             return amount_problem(value)
         case str():
-            at_most = REFERENCE_AT_MOST if name in ("reference", "tracking_number") else TEXT_AT_MOST
+            at_most = REFERENCE_AT_MOST if name in _TRIMMED else TEXT_AT_MOST
             if not value.strip() and (name == "reference" or orders.c[name].nullable):
                 return "must not be empty." if name == "reference" else "must not be empty; null clears it."
             return text_problem(value, at_most=at_most)
@@ -361,7 +361,8 @@ def amount_problem(value: Decimal) -> str | None:
     """Why an amount of pesos cannot be stored, or None."""
     if not value.is_finite() or not 0 <= value <= AMOUNT_COP_AT_MOST:
         return "must be an amount of pesos, 0 or more."
-    exponent = value.normalize().as_tuple().exponent
-    if isinstance(exponent, int) and exponent < -2:
+    if abs(int(value.as_tuple().exponent)) > 30:  # 0e999999999 is zero, and no number that PostgreSQL takes
+        return "must be written as a plain number."
+    if int(value.normalize().as_tuple().exponent) < -2:
         return "must have at most two decimals."
     return None

@@ -28,3 +28,9 @@ def optional_text(path: str, value: str | None, *, at_most: int) -> str | None:
     if value is None or (len(value) <= 4 * at_most and not value.strip()):
         return None
     return checked_text(path, value, at_most=at_most)
+
+
+def camel_case(name: str) -> str:
+    """`order_ids.3` as the contract writes it: `orderIds.3`."""
+    head, *tail = name.split("_")
+    return head + "".join(part[:1].upper() + part[1:] for part in tail)

@@ -4,25 +4,40 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from api.database import DatabaseUrls, owner_engine
 from domain.base import new_id
 from domain.carriers import Carrier
-from domain.order_import import import_orders
-from domain.orders import Order
+from domain.events import events
+from domain.order_import import ImportedOrders, import_orders
+from domain.orders import Order, UpdatedOrder, find_orders, orders, update_order
 from domain.pages import PageRequest
 from domain.robot_jobs import (
+    Attempt,
+    CreatedRobotJob,
     ErrorType,
+    Event,
     ItemResult,
+    JobStatus,
     RecordedResult,
     ResultStatus,
+    RetriedItems,
     RobotJob,
     RobotJobItem,
     create_robot_job,
     get_job_with_items,
+    list_attempts,
+    list_events,
+    retry_failed_items,
+    robot_job_attempts,
+    robot_job_items,
+    robot_jobs,
     update_job_item_result,
+    update_job_status,
 )
 from domain.workspaces import Membership, Role, create_workspace, enter_system, enter_workspace, set_member
 
@@ -30,6 +45,8 @@ HEADER = (
     "order_id,contact_name,contact_phone,contact_email,shipping_address,shipping_city,shipping_department,"
     "products,units,total_value,declared_value,tags,is_cod"
 )
+
+TENANT_TABLES = (orders, robot_jobs, robot_job_items, robot_job_attempts, events)
 
 
 def csv_of(*references: str, city: str = "Medellín", department: str = "Antioquia", total: str = "52900") -> str:
@@ -69,13 +86,23 @@ class Tenant:
 
     async def orders(self, count: int = 3, *, city: str = "Medellín", department: str = "Antioquia") -> list[Order]:
         references = [f"ORD-{new_id().hex[-12:]}-{number}" for number in range(count)]
-        async with self.work() as connection:
-            imported = await import_orders(
-                connection,
-                workspace_id=self.workspace_id,
-                csv_text=csv_of(*references, city=city, department=department),
-            )
+        imported = await self.import_csv(csv_of(*references, city=city, department=department))
         return [line.order for line in imported.imported]
+
+    async def orders_named(self, *references: str) -> list[Order]:
+        return [line.order for line in (await self.import_csv(csv_of(*references))).imported]
+
+    async def import_csv(self, csv_text: str) -> ImportedOrders:
+        async with self.work() as connection:
+            return await import_orders(connection, workspace_id=self.workspace_id, csv_text=csv_text)
+
+    async def order(self, order_id: uuid.UUID) -> Order:
+        async with self.work() as connection:
+            return (await find_orders(connection, [order_id]))[order_id]
+
+    async def change_order(self, order_id: uuid.UUID, **changes: Any) -> UpdatedOrder:
+        async with self.work() as connection:
+            return await update_order(connection, order_id, changes)
 
     async def job(
         self,
@@ -88,21 +115,67 @@ class Tenant:
     ) -> JobInHand:
         """A job of that many new orders; the first ones have succeeded, the next ones failed, the others are open."""
         job_orders = orders if orders is not None else await self.orders(items)
-        async with self.work() as connection:
-            created = await create_robot_job(
-                connection,
-                workspace_id=self.workspace_id,
-                created_by=self.user(Role.OPERATOR),
-                carrier=Carrier.COORDINADORA,
-                order_ids=[order.id for order in job_orders],
-                idempotency_key=idempotency_key,
-            )
+        created = await self.create([order.id for order in job_orders], idempotency_key=idempotency_key)
         in_hand = await self.read(created.job.id)
         for item in in_hand.items[:succeeded]:
             await self.succeed(item)
         for item in in_hand.items[succeeded : succeeded + failed]:
             await self.fail(item)
         return await self.read(created.job.id)
+
+    async def create(self, order_ids: Sequence[uuid.UUID], *, idempotency_key: str | None = None) -> CreatedRobotJob:
+        async with self.work() as connection:
+            return await create_robot_job(
+                connection,
+                workspace_id=self.workspace_id,
+                created_by=self.user(Role.OPERATOR),
+                carrier=Carrier.COORDINADORA,
+                order_ids=order_ids,
+                idempotency_key=idempotency_key,
+            )
+
+    async def retry(self, job_id: uuid.UUID, *items: RobotJobItem) -> RetriedItems:
+        """Those items, or without any all that may be."""
+        async with self.work() as connection:
+            return await retry_failed_items(connection, job_id, item_ids=[item.id for item in items] or None)
+
+    async def set_status(
+        self,
+        job_id: uuid.UUID,
+        status: JobStatus,
+        *,
+        error: str | None = None,
+        error_type: ErrorType | None = None,
+    ) -> RobotJob:
+        async with self.work() as connection:
+            return await update_job_status(
+                connection, job_id, status, updated_by=self.user(Role.OPERATOR), error=error, error_type=error_type
+            )
+
+    async def lose_outcome(self, item: RobotJobItem) -> None:
+        """Nobody knows any more whether the failed item has a parcel."""
+        async with self.work() as connection:
+            await connection.execute(
+                sa.update(robot_job_items)
+                .where(robot_job_items.c.id == item.id)
+                .values(error_type=ErrorType.TIMEOUT.value, outcome_unknown=True)
+            )
+
+    async def events(self, stream_id: uuid.UUID) -> list[Event]:
+        async with self.work() as connection:
+            return (await list_events(connection, [stream_id], after_seq=0, limit=10_000))[stream_id]
+
+    async def attempts(self, item: RobotJobItem) -> list[Attempt]:
+        async with self.work() as connection:
+            return (await list_attempts(connection, [item.id]))[item.id]
+
+    async def contents(self) -> dict[str, list[tuple[Any, ...]]]:
+        """All that the workspace holds, to compare before and after."""
+        async with self.work() as connection:
+            return {
+                table.name: sorted((tuple(row) for row in await connection.execute(sa.select(table))), key=repr)
+                for table in TENANT_TABLES
+            }
 
     async def read(self, job_id: uuid.UUID) -> JobInHand:
         async with self.work() as connection:

@@ -23,7 +23,7 @@ _COUNTERS = {
 def next_job_status(job: RobotJob, *, finish_as: JobStatus, has_unproven_items: bool) -> JobStatus:
     """The status that the counters call for.
 
-    An active job with open items is processing; closing the last one finishes it.  A failed or cancelled job becomes
+    Closing the last open item finishes an active job.  A failed or cancelled job becomes
     completed when a late proof has replaced the last thing that the system itself had written.
     """
     if job.status is JobStatus.COMPLETED:
@@ -31,7 +31,7 @@ def next_job_status(job: RobotJob, *, finish_as: JobStatus, has_unproven_items: 
     if job.status.is_active and job.open_count == 0:
         return finish_as
     if job.status.is_active:
-        return JobStatus.PROCESSING if finish_as is JobStatus.COMPLETED else job.status
+        return job.status
     return job.status if has_unproven_items else JobStatus.COMPLETED
 
 
@@ -60,15 +60,21 @@ class JobChange:
 
     def item_closed(self, *, before: RobotJobItem, after: RobotJobItem) -> None:
         """Count the item, settle the job's status, tell both: each event carries the counters as of that event."""
-        if self._finish_as is JobStatus.COMPLETED:
+        if self._finish_as is JobStatus.COMPLETED and before.status.is_open:
             self.start(after)
         if before.status in _COUNTERS:
             self._count(before.status, -1)
         self._count(after.status, +1)
         was = self.job.status
         status = next_job_status(self.job, finish_as=self._finish_as, has_unproven_items=self._has_unproven_items)
-        completed_at = after.completed_at if status is not was and not status.is_active else self.job.completed_at
-        self.job = replace(self.job, status=status, completed_at=completed_at, updated_at=after.updated_at)
+        is_finished_now = status is not was and not status.is_active
+        self.job = replace(
+            self.job,
+            status=status,
+            completed_at=after.completed_at if is_finished_now else self.job.completed_at,
+            updated_at=after.updated_at,
+            error=None if status is JobStatus.COMPLETED else self.job.error,
+        )
         self.add(
             EventType.ITEM_COMPLETED,
             item=after,
@@ -78,7 +84,7 @@ class JobChange:
             workspaceId=str(self.job.workspace_id),
             **after.snapshot(),
         )
-        if status is not was and not status.is_active:
+        if is_finished_now:
             self.add(_FINISHED[status])
 
     def add(self, type_: EventType, *, item: RobotJobItem | None = None, **facts: object) -> None:

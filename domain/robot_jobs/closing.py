@@ -13,6 +13,7 @@ from domain.robot_jobs.tables import (
     ErrorType,
     ItemStatus,
     RobotJobItem,
+    is_open,
     robot_job_attempts,
     robot_job_items,
 )
@@ -59,8 +60,12 @@ _closed = (
         robot_job_items.c.id == _closings.c.item_id,
         robot_job_items.c.attempt == _closings.c.attempt,
         sa.or_(
-            robot_job_items.c.status.in_(["pending", "processing"]),
+            is_open(robot_job_items.c.status),
             robot_job_items.c.closed_by == ClosedBy.SYSTEM.value,
+            sa.and_(
+                robot_job_items.c.status == ItemStatus.SUCCESS.value,
+                sa.or_(robot_job_items.c.tracking_number.is_(None), robot_job_items.c.carrier_guide_number.is_(None)),
+            ),
         ),
     )
     .values(
@@ -107,15 +112,21 @@ _attempt_of_closed = pg.insert(robot_job_attempts).from_select(
         _closed.c.completed_at,
     ),
 )
-# The attempt that the system had closed keeps its own ending; the proof that came later stands beside it.
+# An attempt that was closed before keeps its own ending; the proof that came later stands beside it.
 _recorded_attempt = _attempt_of_closed.on_conflict_do_update(
     index_elements=["item_id", "attempt"],
     set_={
-        "late_result": sa.func.jsonb_build_object(
-            "status",
-            _attempt_of_closed.excluded.status,
-            "trackingNumber",
-            _attempt_of_closed.excluded.tracking_number,
+        "late_results": robot_job_attempts.c.late_results.concat(
+            sa.func.jsonb_build_array(
+                sa.func.jsonb_build_object(
+                    "status",
+                    _attempt_of_closed.excluded.status,
+                    "trackingNumber",
+                    _attempt_of_closed.excluded.tracking_number,
+                    "carrierGuideNumber",
+                    _attempt_of_closed.excluded.carrier_guide_number,
+                )
+            )
         ),
         "late_result_at": sa.func.clock_timestamp(),
     },
@@ -132,8 +143,8 @@ async def close_items(
 ) -> list[RobotJobItem]:
     """Close those items and keep each attempt; one statement, in the order of the ids.
 
-    Guarded: an item that is no longer open at that attempt, nor closed by the system, is left alone and missing from
-    the answer.  The caller holds the job's lock.
+    Guarded: an item that is no longer open at that attempt, nor closed by the system, nor a success that lacks a
+    number, is left alone and missing from the answer.  The caller holds the job's lock.
     """
     rows = await connection.execute(
         CLOSE_ITEMS,

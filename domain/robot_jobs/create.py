@@ -9,17 +9,16 @@ from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.base import array_of, new_id
-from domain.carriers import Carrier, load_city_index
+from domain.carriers import Carrier, match_cities
 from domain.city_matching import CityOutcome
 from domain.errors import invalid
 from domain.events import INSERT_EVENTS, EventType, NewEvent, event_parameters
-from domain.orders import Order, lock_orders
+from domain.orders import ORDERS_AT_MOST, Order, lock_orders
 from domain.robot_jobs.blocks import find_blocked_orders
 from domain.robot_jobs.errors import IdempotencyKeyInUse, OrdersNotFound, OrdersNotShippable
-from domain.robot_jobs.tables import JobType, RobotJob, robot_job_items, robot_jobs
+from domain.robot_jobs.tables import JobType, RobotJob, is_open, robot_job_items, robot_jobs
 from domain.text import optional_text
 
-ORDERS_AT_MOST = 10_000
 IDEMPOTENCY_KEY_AT_MOST = 200
 
 
@@ -139,18 +138,25 @@ async def _insert_job(
 async def find_active_job_with_key(connection: AsyncConnection, key: str | None) -> RobotJob | None:
     row = (
         await connection.execute(
-            sa.select(robot_jobs).where(
-                robot_jobs.c.idempotency_key == key, robot_jobs.c.status.in_(["pending", "processing"])
-            )
+            sa.select(robot_jobs).where(robot_jobs.c.idempotency_key == key, is_open(robot_jobs.c.status))
         )
     ).one_or_none()
     return RobotJob.from_row(row) if row is not None else None
 
 
+async def validated_cities(
+    connection: AsyncConnection, carrier: Carrier, job_orders: Sequence[Order]
+) -> list[str | None]:
+    """The carrier city of each order as it is now; None where there is none or the order may not go there."""
+    questions = [(order.city, order.department, order.is_cod) for order in job_orders]
+    return [
+        None if match.outcome is CityOutcome.REJECTED else match.carrier_city
+        for match in await match_cities(connection, carrier, questions)
+    ]
+
+
 async def _insert_items(connection: AsyncConnection, job: RobotJob, job_orders: Sequence[Order]) -> None:
-    cities = await load_city_index(connection, job.carrier)
-    matches = [cities.match(order.city, order.department, is_cod=order.is_cod) for order in job_orders]
-    validated = [None if match.outcome is CityOutcome.REJECTED else match.carrier_city for match in matches]
+    validated = await validated_cities(connection, job.carrier, job_orders)
     rows = (
         sa.func.unnest(
             array_of([new_id() for _ in job_orders], sa.Uuid()),

@@ -22,6 +22,7 @@ from domain.robot_jobs.tables import (
     JobType,
     RobotJob,
     RobotJobItem,
+    is_open,
     robot_job_attempts,
     robot_job_items,
     robot_jobs,
@@ -112,7 +113,7 @@ async def get_active_job(
             .where(
                 robot_jobs.c.carrier == carrier.value,
                 robot_jobs.c.job_type == job_type.value,
-                robot_jobs.c.status.in_(["pending", "processing"]),
+                is_open(robot_jobs.c.status),
             )
             .order_by(robot_jobs.c.id.desc())
             .limit(1)
@@ -264,7 +265,7 @@ class Attempt:
     tracking_number: str | None
     error_type: ErrorType | None
     error_message: str | None
-    late_result: dict[str, Any] | None
+    late_results: list[dict[str, Any]]
     started_at: dt.datetime | None
     completed_at: dt.datetime
 
@@ -280,7 +281,7 @@ async def list_attempts(connection: AsyncConnection, item_ids: Sequence[uuid.UUI
             kept.tracking_number,
             kept.error_type,
             kept.error_message,
-            kept.late_result,
+            kept.late_results,
             kept.started_at,
             kept.completed_at,
         )
@@ -297,7 +298,7 @@ async def list_attempts(connection: AsyncConnection, item_ids: Sequence[uuid.UUI
                 row.tracking_number,
                 ErrorType(row.error_type) if row.error_type else None,
                 row.error_message,
-                row.late_result,
+                row.late_results,
                 row.started_at,
                 row.completed_at,
             )
@@ -317,22 +318,24 @@ class Event:
 
 
 async def list_events(
-    connection: AsyncConnection,
-    stream_id: uuid.UUID,
-    *,
-    after_seq: int,
-    limit: int,
-    newest_first: bool = False,
-) -> list[Event]:
-    """A stream's events after (or, newest first, before) that number."""
-    by_seq = events.c.seq.desc() if newest_first else events.c.seq
-    rows = await connection.execute(
-        sa.select(events.c.id, events.c.seq, events.c.type, events.c.payload, events.c.occurred_at)
-        .where(events.c.stream_id == stream_id, events.c.seq > after_seq)
-        .order_by(by_seq)
+    connection: AsyncConnection, stream_ids: Sequence[uuid.UUID], *, after_seq: int, limit: int
+) -> dict[uuid.UUID, list[Event]]:
+    """Each stream's events after that number, in order, at most `limit` of each; one statement for all streams."""
+    asked = sa.func.unnest(array_of(list(stream_ids), sa.Uuid())).table_valued("id").render_derived("asked")
+    of_stream = (
+        sa.select(events)
+        .where(events.c.stream_id == asked.c.id, events.c.seq > after_seq)
+        .order_by(events.c.seq)
         .limit(limit)
+        .lateral("of_stream")
     )
-    return [Event(row.id, row.seq, EventType(row.type), row.payload, row.occurred_at) for row in rows]
+    rows = await connection.execute(
+        sa.select(of_stream).select_from(asked.join(of_stream, sa.true())).order_by(of_stream.c.seq)
+    )
+    found: dict[uuid.UUID, list[Event]] = {stream_id: [] for stream_id in stream_ids}
+    for row in rows:
+        found[row.stream_id].append(Event(row.id, row.seq, EventType(row.type), row.payload, row.occurred_at))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

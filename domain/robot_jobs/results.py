@@ -27,6 +27,7 @@ from domain.robot_jobs.tables import (
 from domain.text import optional_text
 
 ERROR_MESSAGE_AT_MOST = 2_000
+LATE_RESULTS_AT_MOST = 20
 
 
 class ResultStatus(StrEnum):
@@ -84,6 +85,7 @@ class Decision(StrEnum):
 
     CLOSES = "closes"  # the open item
     CORRECTS = "corrects"  # what the system itself had written
+    COMPLETES = "completes"  # a success with the numbers that it lacked
     REPLAYS = "replays"  # what is recorded already
     CONFLICTS = "conflicts"  # with what a robot reported for this attempt
     IS_STALE = "is_stale"  # it belongs to an older attempt
@@ -101,10 +103,25 @@ def decide(item: RobotJobItem, result: ItemResult) -> Decision:
     reported = (result.tracking_number, result.carrier_guide_number, result.error_type, result.error_message)
     if item.status.value == result.status.value and recorded == reported:
         return Decision.REPLAYS
+    if _adds_numbers(item, result):
+        return Decision.COMPLETES
     has_proof = result.status is ResultStatus.SUCCESS and result.tracking_number is not None
     if item.closed_by is ClosedBy.SYSTEM and has_proof:
         return Decision.CORRECTS
     return Decision.CONFLICTS
+
+
+def _adds_numbers(item: RobotJobItem, result: ItemResult) -> bool:
+    """Whether the result repeats a success and brings a number that was missing, contradicting none."""
+    pairs = (
+        (item.tracking_number, result.tracking_number),
+        (item.carrier_guide_number, result.carrier_guide_number),
+    )
+    return (
+        item.status is ItemStatus.SUCCESS
+        and result.status is ResultStatus.SUCCESS
+        and all(known is None or known == reported for known, reported in pairs)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +141,8 @@ async def update_job_item_result(
     A result counts once: the same one again is answered as the first time.  A different one for a closed attempt is
     ResultConflict, one for an older attempt StaleAttempt; both are returned, not raised, because what they say is
     kept with its attempt, and a success among them flags the item for review (a parcel may exist twice).  A success
-    with a tracking number beats an error that the system itself wrote.  Locks the job, then the item, then the order.
+    with a tracking number beats an error that the system itself wrote, and one that brings only the numbers which an
+    earlier success lacked completes that.  Locks the job, then the item, then the order.
     Raises InvalidInput, RobotJobItemNotFound.
     """
     result = result.checked()
@@ -132,8 +150,10 @@ async def update_job_item_result(
     item, order, others_wait = await _lock_item_and_order(connection, result.item_id)
     decision = decide(item, result)
     match decision:
-        case Decision.CLOSES | Decision.CORRECTS:
-            change = JobChange(job, has_unproven_items=others_wait)
+        case Decision.CLOSES | Decision.CORRECTS | Decision.COMPLETES:
+            # Numbers that follow settle nothing that the system itself had written.
+            has_unproven_items = others_wait or decision is Decision.COMPLETES
+            change = JobChange(job, has_unproven_items=has_unproven_items)
             return await _apply(connection, change, item, order, result, reported_by)
         case Decision.REPLAYS:
             return RecordedResult(job, item, replayed=True)
@@ -230,12 +250,13 @@ _KEEP_LATE_RESULT = (
     .where(
         robot_job_attempts.c.item_id == sa.bindparam("of_item", type_=sa.Uuid()),
         robot_job_attempts.c.attempt == sa.bindparam("of_attempt", type_=sa.Integer()),
-        sa.or_(
-            robot_job_attempts.c.late_result.is_(None),
-            robot_job_attempts.c.late_result["status"].astext != ResultStatus.SUCCESS.value,
-        ),
+        sa.not_(robot_job_attempts.c.late_results.contains(sa.bindparam("result", type_=pg.JSONB()))),
+        sa.func.jsonb_array_length(robot_job_attempts.c.late_results) < LATE_RESULTS_AT_MOST,
     )
-    .values(late_result=sa.bindparam("result", type_=pg.JSONB()), late_result_at=sa.func.clock_timestamp())
+    .values(
+        late_results=robot_job_attempts.c.late_results.concat(sa.bindparam("result", type_=pg.JSONB())),
+        late_result_at=sa.func.clock_timestamp(),
+    )
 )
 
 
@@ -243,7 +264,9 @@ async def _keep_for_review(
     connection: AsyncConnection, item: RobotJobItem, attempt: int, result: ItemResult
 ) -> RobotJobItem:
     """Keep a result that changes nothing with its attempt; a success flags the item, for a parcel may exist twice."""
-    await connection.execute(_KEEP_LATE_RESULT, {"of_item": item.id, "of_attempt": attempt, "result": result.as_json()})
+    await connection.execute(
+        _KEEP_LATE_RESULT, {"of_item": item.id, "of_attempt": attempt, "result": [result.as_json()]}
+    )
     is_known = result.tracking_number is not None and result.tracking_number == item.tracking_number
     if result.status is ResultStatus.ERROR or is_known or item.review_reason is not None:
         return item

@@ -11,10 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.base import array_of, violated_constraint
 from domain.errors import invalid
 from domain.events import EventType
-from domain.orders import lock_orders
+from domain.orders import ORDERS_AT_MOST, Order, lock_orders
 from domain.robot_jobs.blocks import find_blocked_orders
 from domain.robot_jobs.changes import JobChange, write_job_change
-from domain.robot_jobs.create import find_active_job_with_key
+from domain.robot_jobs.create import find_active_job_with_key, validated_cities
 from domain.robot_jobs.errors import (
     IdempotencyKeyInUse,
     InvalidTransition,
@@ -30,8 +30,6 @@ from domain.robot_jobs.tables import (
     robot_job_items,
     robot_jobs,
 )
-
-ITEMS_AT_MOST = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +53,8 @@ async def retry_failed_items(
     A constant number of statements.  Raises InvalidInput, RobotJobNotFound, ItemsNotRetryable, IdempotencyKeyInUse,
     InvalidTransition.
     """
-    if item_ids is not None and not 1 <= len(item_ids) <= ITEMS_AT_MOST:
-        raise invalid("itemIds", f"must name 1 to {ITEMS_AT_MOST:,} items; it names {len(item_ids):,}.")
+    if item_ids is not None and not 1 <= len(item_ids) <= ORDERS_AT_MOST:
+        raise invalid("itemIds", f"must name 1 to {ORDERS_AT_MOST:,} items; it names {len(item_ids):,}.")
     job = await lock_job(connection, job_id)
     if job.status is JobStatus.CANCELLED:
         raise InvalidTransition(f"Job {job.id} was cancelled; its items cannot be retried.", job=job)
@@ -64,7 +62,8 @@ async def retry_failed_items(
         await _reopen(connection, job)
 
     candidates = await _lock_candidates(connection, job, item_ids)
-    refused = await _find_refused(connection, candidates, is_by_name=item_ids is not None)
+    orders = await lock_orders(connection, [item.order_id for item in candidates.values()])
+    refused = await _find_refused(connection, candidates, orders, is_by_name=item_ids is not None)
     unknown = [
         ItemNotRetryable(item_id, None, f"Item {item_id} is not in job {job.id}.")
         for item_id in dict.fromkeys(item_ids or ())
@@ -74,7 +73,8 @@ async def retry_failed_items(
     if (item_ids is not None and (unknown or refused)) or not retryable:
         raise ItemsNotRetryable([*unknown, *refused.values()], job=job)
 
-    items = await _reset(connection, retryable)
+    cities = await validated_cities(connection, job.carrier, [orders[candidates[each].order_id] for each in retryable])
+    items = await _reset(connection, retryable, cities)
     change = JobChange(
         replace(
             job,
@@ -131,10 +131,14 @@ async def _lock_candidates(
 
 
 async def _find_refused(
-    connection: AsyncConnection, candidates: dict[uuid.UUID, RobotJobItem], *, is_by_name: bool
+    connection: AsyncConnection,
+    candidates: dict[uuid.UUID, RobotJobItem],
+    orders: dict[uuid.UUID, Order],
+    *,
+    is_by_name: bool,
 ) -> dict[uuid.UUID, ItemNotRetryable]:
-    locked = await lock_orders(connection, [item.order_id for item in candidates.values()])
-    blocked = {order.order_id: order for order in await find_blocked_orders(connection, list(locked.values()))}
+    found = await find_blocked_orders(connection, list(orders.values()), except_items=candidates.keys())
+    blocked = {order.order_id: order for order in found}
     reasons: dict[uuid.UUID, str] = {}
     for item in candidates.values():
         if item.status is not ItemStatus.ERROR:
@@ -150,17 +154,23 @@ async def _find_refused(
     }
 
 
-async def _reset(connection: AsyncConnection, item_ids: Sequence[uuid.UUID]) -> list[RobotJobItem]:
+async def _reset(
+    connection: AsyncConnection, item_ids: Sequence[uuid.UUID], cities: Sequence[str | None]
+) -> list[RobotJobItem]:
+    """Each with its order's city as it is now: a failure is often mended there."""
+    chosen = (
+        sa.func.unnest(array_of(list(item_ids), sa.Uuid()), array_of(list(cities), sa.Text()))
+        .table_valued(sa.column("id", sa.Uuid()), sa.column("validated_city", sa.Text()))
+        .render_derived("chosen")
+    )
     rows = await connection.execute(
         sa.update(robot_job_items)
-        .where(
-            robot_job_items.c.id == sa.func.any(array_of(list(item_ids), sa.Uuid())),
-            robot_job_items.c.status == ItemStatus.ERROR.value,
-        )
+        .where(robot_job_items.c.id == chosen.c.id, robot_job_items.c.status == ItemStatus.ERROR.value)
         .values(
             status=ItemStatus.PENDING.value,
             attempt=robot_job_items.c.attempt + 1,
             retry_count=robot_job_items.c.retry_count + 1,
+            validated_city=chosen.c.validated_city,
             error_type=None,
             error_message=None,
             closed_by=None,

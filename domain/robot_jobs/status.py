@@ -17,6 +17,7 @@ from domain.robot_jobs.tables import (
     JobStatus,
     RobotJob,
     RobotJobItem,
+    is_open,
     robot_job_items,
     robot_jobs,
 )
@@ -85,7 +86,7 @@ async def _close(
 ) -> RobotJob:
     rows = await connection.execute(
         sa.select(robot_job_items)
-        .where(robot_job_items.c.job_id == job.id, robot_job_items.c.status.in_(["pending", "processing"]))
+        .where(robot_job_items.c.job_id == job.id, is_open(robot_job_items.c.status))
         .order_by(robot_job_items.c.id)
         .with_for_update(key_share=True)
     )

@@ -15,6 +15,11 @@ from domain.carriers import Carrier
 _ACTIVE = "status IN ('pending', 'processing')"
 
 
+def is_open(status: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+    """Pending or processing: of an item that it is open, of a job that it is active."""
+    return status.in_(["pending", "processing"])
+
+
 class JobType(StrEnum):
     CREATE_SHIPMENT = "create_shipment"
 
@@ -164,9 +169,11 @@ robot_job_attempts = sa.Table(
     sa.Column("closed_by", sa.Text, nullable=False),
     sa.Column("reported_by", sa.Text, nullable=False, comment="The user id of who closed it."),
     sa.Column(
-        "late_result",
+        "late_results",
         pg.JSONB,
-        comment="A result that came for this attempt after it was closed; kept for review, changes nothing.",
+        nullable=False,
+        server_default=sa.text("'[]'"),
+        comment="Results that came for this attempt after it was closed, oldest first; kept for review.",
     ),
     timestamp("late_result_at", nullable=True),
     timestamp("started_at", nullable=True),

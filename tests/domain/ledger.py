@@ -1,0 +1,64 @@
+"""What must be true of a job at every moment, asked of the tables themselves."""
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from domain.errors import DomainError
+from domain.robot_jobs import ItemStatus, robot_job_items
+from tests.tenants import Tenant
+
+T = TypeVar("T")
+
+
+async def assert_adds_up(tenant: Tenant, job_id: uuid.UUID) -> None:
+    """Counters equal a recount, a job is finished when its last item is, its events have no gap and tell the same."""
+    job = (await tenant.read(job_id)).job
+    async with tenant.work() as connection:
+        rows = await connection.execute(
+            sa.select(robot_job_items.c.status, sa.func.count())
+            .where(robot_job_items.c.job_id == job_id)
+            .group_by(robot_job_items.c.status)
+        )
+        recount = Counter({ItemStatus(status): count for status, count in rows})
+    stream = await tenant.events(job_id)
+
+    counted = (job.success_count, job.error_count, job.cancelled_count)
+    assert counted == (recount[ItemStatus.SUCCESS], recount[ItemStatus.ERROR], recount[ItemStatus.CANCELLED])
+    assert sum(counted) <= job.total_items == recount.total()
+    assert job.status.is_active == any(recount[status] for status in ItemStatus if status.is_open)
+    assert [event.seq for event in stream] == list(range(1, job.last_event_seq + 1))
+    if "job" in stream[-1].payload:
+        told = job.as_of(stream[-1].payload["job"])
+        assert (told.status, told.success_count, told.error_count, told.cancelled_count) == (job.status, *counted)
+
+
+async def at_once(*work: Coroutine[Any, Any, T]) -> list[T | DomainError]:
+    """Run all of it at the same time; expected refusals are answers, anything else (a deadlock!) is raised."""
+    async with asyncio.timeout(300):
+        answers = await asyncio.gather(*work, return_exceptions=True)
+    broken = [answer for answer in answers if isinstance(answer, Exception) and not isinstance(answer, DomainError)]
+    if broken:
+        raise ExceptionGroup("not an expected refusal", broken)
+    return [answer for answer in answers if isinstance(answer, DomainError) or not isinstance(answer, BaseException)]
+
+
+@contextmanager
+def counted_statements(engine: AsyncEngine) -> Iterator[list[str]]:
+    """The statements that are sent meanwhile; BEGIN and COMMIT are not among them."""
+    sent: list[str] = []
+
+    def note(connection: object, cursor: object, statement: str, *_: object) -> None:
+        sent.append(statement)
+
+    sa.event.listen(engine.sync_engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        sa.event.remove(engine.sync_engine, "before_cursor_execute", note)
