@@ -12,7 +12,7 @@ from graphql import (
     GraphQLObjectType,
     Undefined,
 )
-from strawberry.extensions import ParserCache, ValidationCache
+from strawberry.extensions import MaxTokensLimiter, ParserCache, ValidationCache
 
 import domain.errors
 import domain.orders
@@ -26,6 +26,9 @@ from schema.node_queries import NodeQueries
 from schema.orders import OrderMutations, OrderQueries
 from schema.robot_jobs import RobotJobMutations, RobotJobQueries, RobotJobSubscriptions
 from schema.robot_jobs import errors as job_errors
+
+# A document is read before anybody knows who sent it, and kept in a cache: it must be small.
+TOKENS_AT_MOST = 1_000
 
 
 @strawberry.type(description="Everything that can be read.  For every member of the workspace.")
@@ -88,5 +91,9 @@ schema = Contract(
     mutation=Mutation,
     subscription=Subscription,
     exception_handlers=_HANDLERS,
-    extensions=[lambda: ParserCache(maxsize=1_000), lambda: ValidationCache(maxsize=1_000)],
+    extensions=[
+        lambda: MaxTokensLimiter(max_token_count=TOKENS_AT_MOST),
+        lambda: ParserCache(maxsize=256),
+        lambda: ValidationCache(maxsize=256),
+    ],
 )

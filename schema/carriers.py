@@ -1,6 +1,6 @@
 """The check of typed cities against what a carrier serves."""
 
-from typing import Self
+from typing import Annotated, Self
 
 import strawberry
 
@@ -56,7 +56,11 @@ class CarrierQueries:
         description="Turn cities as people type them into the carrier's own text, or say why not.  A guess that is "
         "certain is a warning; an ambiguous one a rejection with suggestions."
     )
-    async def validate_cities(self, info: Info, input: ValidateCitiesInput) -> ValidateCitiesResults:  # noqa: A002
+    async def validate_cities(
+        self,
+        info: Info,
+        input: Annotated[ValidateCitiesInput, strawberry.argument(description="The cities.")],  # noqa: A002
+    ) -> ValidateCitiesResults:
         questions = [
             domain.carriers.CityQuestion(each.reference, each.city, each.department, each.is_cod)
             for each in input.cities

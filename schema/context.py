@@ -1,5 +1,6 @@
 """What every resolver is given: who asks, and transactions that have entered the workspace."""
 
+import asyncio
 import datetime as dt
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -63,6 +64,8 @@ class Database:
     def __init__(self, engine: AsyncEngine) -> None:
         self.writing = engine
         self.reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        # Followers of a busy job all read at once; half of the pool stays free for those who work.
+        self.followers = asyncio.Semaphore(max(1, getattr(engine.pool, "size", lambda: 2)() // 2))
 
 
 class Context(BaseContext):
@@ -106,6 +109,12 @@ class Context(BaseContext):
         """One read-only transaction with one snapshot for everything read in it.  Raises as `transaction`."""
         async with self._database.reading.connect() as connection, connection.begin():
             yield await self._enter(connection, READERS)
+
+    @asynccontextmanager
+    async def following(self) -> AsyncIterator[Work]:
+        """As `reading`, for streams: they wait for their turn however many they are, and none fails for the crowd."""
+        async with self._database.followers, self.reading() as work:
+            yield work
 
     async def _enter(self, connection: AsyncConnection, roles: tuple[Role, ...]) -> Work:
         if self.refusal is not None:

@@ -1,6 +1,6 @@
 """A look before the leap: what would become of these orders if they were sent now?"""
 
-from typing import Self
+from typing import Annotated, Self
 
 import strawberry
 
@@ -8,6 +8,7 @@ import domain.dispatch
 from domain.carriers import Carrier
 from domain.city_matching import CityOutcome
 from domain.dispatch import DispatchProblemCode
+from domain.orders import ORDERS_AT_MOST
 from schema.context import Info
 from schema.ids import parse_ids
 from schema.orders import Order
@@ -74,8 +75,12 @@ class DispatchPreview:
 @strawberry.type
 class DispatchQueries:
     @strawberry.field(description="What would become of these orders if they were sent now; changes nothing.")
-    async def preview_dispatch(self, info: Info, input: PreviewDispatchInput) -> DispatchPreview:  # noqa: A002
-        order_ids = parse_ids("orderIds", input.order_ids)
+    async def preview_dispatch(
+        self,
+        info: Info,
+        input: Annotated[PreviewDispatchInput, strawberry.argument(description="The orders.")],  # noqa: A002
+    ) -> DispatchPreview:
         async with info.context.reading() as work:
+            order_ids = parse_ids("orderIds", input.order_ids, at_most=ORDERS_AT_MOST)
             preview = await domain.dispatch.preview_dispatch(work.connection, input.carrier, order_ids)
         return DispatchPreview.from_domain(preview)

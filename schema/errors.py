@@ -6,6 +6,7 @@ from typing import Any
 import strawberry
 
 import domain.errors
+from domain.text import camel_case
 from schema.enums import describe
 
 
@@ -52,7 +53,7 @@ describe(
     STALE_ATTEMPT="The result is for an older attempt; it was kept for review and changed nothing.",
     RESULT_CONFLICT="The attempt is closed with another result; nothing changed.",
     INVALID_TRANSITION="The job cannot go from its state to that one; `job` shows it.",
-    ITEMS_NOT_RETRYABLE="Some items cannot be retried; `items` says why for each.",
+    ITEMS_NOT_RETRYABLE="Some items cannot be retried; `refused` says why for each.",
     INVALID_CURSOR="The cursor is not of this job, or from the future: read the job again, then follow it from there.",
     UNAUTHENTICATED="No valid token came with the request, or it has expired.",
     NOT_A_MEMBER="Not a member of that workspace, or there is none.",
@@ -85,16 +86,12 @@ class InvalidInput(Error):
 
     @classmethod
     def from_domain(cls, error: domain.errors.InvalidInput) -> "InvalidInput":
+        problems = [domain.errors.InputProblem(camel_case(problem.path), problem.message) for problem in error.problems]
         return cls(
             code=ErrorCode.INVALID_INPUT,
-            message=error.message,
-            problems=[InputProblem(path=_camel(problem.path), message=problem.message) for problem in error.problems],
+            message=domain.errors.InvalidInput(*problems).message,
+            problems=[InputProblem(path=problem.path, message=problem.message) for problem in problems],
         )
-
-
-def _camel(path: str) -> str:
-    head, *tail = path.split("_")
-    return head + "".join(part[:1].upper() + part[1:] for part in tail)
 
 
 class Handler:

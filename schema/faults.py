@@ -5,6 +5,8 @@ import uuid
 
 import sqlalchemy.exc
 from graphql import GraphQLError, GraphQLSyntaxError
+from strawberry.exceptions import MissingQueryError
+from strawberry.schema.exceptions import CannotGetOperationTypeError
 
 from domain.errors import DomainError
 from schema.errors import ErrorCode
@@ -14,7 +16,12 @@ logger = logging.getLogger("robot_jobs.faults")
 _UNREACHABLE = (OSError, TimeoutError, sqlalchemy.exc.TimeoutError, sqlalchemy.exc.InterfaceError)
 
 
-def public_error(error: GraphQLError) -> GraphQLError:
+# SQLSTATEs of what passes by itself: a deadlock that PostgreSQL broke, too many connections, a restart; and all of
+# class 08, a connection that was lost.
+_PASSING = {"40P01", "40001", "53300", "57P01", "57P02", "57P03"}
+
+
+def public_error(error: GraphQLError) -> GraphQLError:  # noqa: PLR0911 -- one answer a kind of error
     """What the client may know of an error; idempotent."""
     if error.extensions and "code" in error.extensions:
         return error
@@ -28,6 +35,9 @@ def public_error(error: GraphQLError) -> GraphQLError:
             return _with_code(error, error.message, ErrorCode.GRAPHQL_PARSE_FAILED.value)
         case None | GraphQLError():
             return _with_code(error, error.message, ErrorCode.GRAPHQL_VALIDATION_FAILED.value)
+    if isinstance(cause, CannotGetOperationTypeError | MissingQueryError):
+        message = "The request names no operation of its document."
+        return _with_code(error, message, ErrorCode.BAD_REQUEST.value)
     if _is_unreachable(cause):
         logger.warning("the database cannot be reached: %s", cause)
         message = "The database cannot be reached now; try again in a moment."
@@ -40,7 +50,9 @@ def public_error(error: GraphQLError) -> GraphQLError:
 
 def _is_unreachable(cause: Exception) -> bool:
     if isinstance(cause, sqlalchemy.exc.DBAPIError):
-        return cause.connection_invalidated or isinstance(cause, sqlalchemy.exc.InterfaceError)
+        sqlstate = getattr(cause.orig, "sqlstate", None) or ""
+        is_passing = sqlstate in _PASSING or sqlstate.startswith("08")
+        return is_passing or cause.connection_invalidated or isinstance(cause, sqlalchemy.exc.InterfaceError)
     return isinstance(cause, _UNREACHABLE)
 
 

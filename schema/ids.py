@@ -3,7 +3,9 @@
 import uuid
 from collections.abc import Sequence
 
-from domain.errors import InputProblem, InvalidInput
+from domain.errors import InputProblem, InvalidInput, invalid
+
+_PROBLEMS_AT_MOST = 100
 
 
 def parse_id(path: str, value: str) -> uuid.UUID:
@@ -14,8 +16,10 @@ def parse_id(path: str, value: str) -> uuid.UUID:
     return parsed
 
 
-def parse_ids(path: str, values: Sequence[str]) -> list[uuid.UUID]:
-    """Raises one InvalidInput that names every malformed id."""
+def parse_ids(path: str, values: Sequence[str], *, at_most: int) -> list[uuid.UUID]:
+    """Raises one InvalidInput that names the malformed ids, the first hundred of them."""
+    if len(values) > at_most:
+        raise invalid(path, f"must name at most {at_most:,}; it names {len(values):,}.")
     parsed = [find_id(value) for value in values]
     problems = [
         InputProblem(f"{path}.{number}", f"is not an id: {values[number][:40]!r}.")
@@ -23,7 +27,7 @@ def parse_ids(path: str, values: Sequence[str]) -> list[uuid.UUID]:
         if found is None
     ]
     if problems:
-        raise InvalidInput(*problems)
+        raise InvalidInput(*problems[:_PROBLEMS_AT_MOST])
     return [found for found in parsed if found is not None]
 
 

@@ -5,7 +5,7 @@ Nothing is cached: the context of a WebSocket lives long, and the next operation
 
 import uuid
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -30,6 +30,15 @@ class ItemsOfJob:
     item_filter: robot_jobs.ItemFilter
 
 
+@dataclass(frozen=True, slots=True)
+class EventsOfJob:
+    """Which stretch of which job's log."""
+
+    job_id: uuid.UUID
+    after_seq: int
+    limit: int
+
+
 class Loaders:
     """One set per context.  Each batch is one read-only transaction of its own."""
 
@@ -40,9 +49,12 @@ class Loaders:
         self.items = self._by_key(robot_jobs.find_robot_job_items)
         self.attempts = self._by_key(robot_jobs.list_attempts)
         self.failures = self._by_key(robot_jobs.list_failures)
-        self.processing_counts = self._by_key(robot_jobs.count_processing)
+        self.paces = self._by_key(robot_jobs.measure_pace)
         self.items_of_jobs: DataLoader[ItemsOfJob, Page[robot_jobs.RobotJobItem]] = DataLoader(
             self._load_items_of_jobs, cache=False
+        )
+        self.events_of_jobs: DataLoader[EventsOfJob, list[robot_jobs.Event]] = DataLoader(
+            self._load_events_of_jobs, cache=False
         )
 
     def _by_key(self, find: Callable[[AsyncConnection, Sequence[K]], Awaitable[dict[K, V]]]) -> DataLoader[K, V | None]:
@@ -55,14 +67,27 @@ class Loaders:
 
     async def _load_items_of_jobs(self, keys: list[ItemsOfJob]) -> list[Page[robot_jobs.RobotJobItem]]:
         """One statement per set of arguments in the query, however many jobs the page holds."""
-        jobs_by_arguments: dict[Any, list[uuid.UUID]] = defaultdict(list)
-        for key in dict.fromkeys(keys):
-            jobs_by_arguments[key.page, key.item_filter].append(key.job_id)
         found: dict[ItemsOfJob, Page[robot_jobs.RobotJobItem]] = {}
         async with self._reading() as work:
-            for (page, item_filter), job_ids in jobs_by_arguments.items():
+            for (page, item_filter), job_ids in _jobs_by_arguments(keys, lambda key: (key.page, key.item_filter)):
                 pages = await robot_jobs.list_items_of_jobs(
                     work.connection, job_ids, page=page, item_filter=item_filter
                 )
                 found |= {ItemsOfJob(job_id, page, item_filter): items for job_id, items in pages.items()}
         return [found[key] for key in keys]
+
+    async def _load_events_of_jobs(self, keys: list[EventsOfJob]) -> list[list[robot_jobs.Event]]:
+        """As _load_items_of_jobs."""
+        found: dict[EventsOfJob, list[robot_jobs.Event]] = {}
+        async with self._reading() as work:
+            for (after_seq, limit), job_ids in _jobs_by_arguments(keys, lambda key: (key.after_seq, key.limit)):
+                events = await robot_jobs.list_events(work.connection, job_ids, after_seq=after_seq, limit=limit)
+                found |= {EventsOfJob(job_id, after_seq, limit): of_job for job_id, of_job in events.items()}
+        return [found[key] for key in keys]
+
+
+def _jobs_by_arguments(keys: list[Any], arguments: Callable[[Any], Hashable]) -> Iterable[tuple[Any, list[uuid.UUID]]]:
+    jobs: dict[Hashable, list[uuid.UUID]] = defaultdict(list)
+    for key in dict.fromkeys(keys):
+        jobs[arguments(key)].append(key.job_id)
+    return jobs.items()

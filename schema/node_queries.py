@@ -9,7 +9,7 @@ from domain.errors import invalid
 from domain.pages import FIRST_AT_MOST
 from schema.context import Info
 from schema.ids import find_id
-from schema.nodes import Node
+from schema.nodes import Id, Node
 from schema.orders import Order
 from schema.robot_jobs import RobotJob, RobotJobItem
 
@@ -17,7 +17,7 @@ from schema.robot_jobs import RobotJob, RobotJobItem
 @strawberry.type
 class NodeQueries:
     @strawberry.field(description="What has that id in this workspace, or null.")
-    async def node(self, info: Info, id: strawberry.ID) -> Node | None:  # noqa: A002 -- the contract's name
+    async def node(self, info: Info, id: Id) -> Node | None:  # noqa: A002 -- the contract's name
         return await _find(info, id)
 
     @strawberry.field(description="What has those ids, in their order, with null for what there is not; at most 100.")

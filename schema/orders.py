@@ -11,10 +11,11 @@ import domain.orders
 from domain.carriers import Carrier
 from domain.order_import import ImportOutcome, LineProblem
 from domain.pages import PageRequest
+from domain.text import camel_case
 from schema.context import OPERATORS, Info
 from schema.errors import Error, ErrorCode, InvalidInput
 from schema.ids import parse_id
-from schema.nodes import Node
+from schema.nodes import Id, Node
 from schema.pages import After, Before, Connection, First, Last
 
 
@@ -99,7 +100,7 @@ class OrderFilter:
 @strawberry.type
 class OrderQueries:
     @strawberry.field(description="An order, or null when there is none with that id in this workspace.")
-    async def order(self, info: Info, id: strawberry.ID) -> Order | None:  # noqa: A002 -- the contract's name
+    async def order(self, info: Info, id: Id) -> Order | None:  # noqa: A002 -- the contract's name
         found = await info.context.loaders.orders.load(parse_id("id", id))
         return Order.from_domain(found) if found is not None else None
 
@@ -240,7 +241,11 @@ class OrderMutations:
         description="Bring in the orders of a CSV file.  A line that cannot be used is refused with its number; the "
         "others go in.  The same file again changes nothing.  For operators and admins."
     )
-    async def import_orders(self, info: Info, input: ImportOrdersInput) -> ImportOrdersResult:  # noqa: A002
+    async def import_orders(
+        self,
+        info: Info,
+        input: Annotated[ImportOrdersInput, strawberry.argument(description="The file.")],  # noqa: A002
+    ) -> ImportOrdersResult:
         async with info.context.transaction(OPERATORS) as work:
             imported = await domain.order_import.import_orders(
                 work.connection, workspace_id=work.membership.workspace_id, csv_text=input.csv
@@ -251,15 +256,15 @@ class OrderMutations:
         description="Change fields of an order; each that really changes is recorded as an event.  For operators and "
         "admins."
     )
-    async def update_order(self, info: Info, input: UpdateOrderInput) -> UpdateOrderResult:  # noqa: A002
-        order_id = parse_id("orderId", input.order_id)
+    async def update_order(
+        self,
+        info: Info,
+        input: Annotated[UpdateOrderInput, strawberry.argument(description="The order and its changes.")],  # noqa: A002
+    ) -> UpdateOrderResult:
         async with info.context.transaction(OPERATORS) as work:
-            updated = await domain.orders.update_order(work.connection, order_id, input.changes())
+            updated = await domain.orders.update_order(
+                work.connection, parse_id("orderId", input.order_id), input.changes()
+            )
         return UpdateOrderSuccess(
-            order=Order.from_domain(updated.order), changed_fields=[_camel(name) for name in updated.changed_fields]
+            order=Order.from_domain(updated.order), changed_fields=[camel_case(name) for name in updated.changed_fields]
         )
-
-
-def _camel(name: str) -> str:
-    head, *tail = name.split("_")
-    return head + "".join(part.capitalize() for part in tail)

@@ -170,7 +170,7 @@ class ApiClient:
             case "ItemsNotRetryable":
                 job = JobState.read(answer["job"])
                 still_open = job.total_items - job.done_count
-                return RetriedItems(job, still_open, [item["message"] for item in answer["items"]])
+                return RetriedItems(job, still_open, [item["message"] for item in answer["refused"]])
             case _:
                 raise _refused(answer)
 

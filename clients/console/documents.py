@@ -110,7 +110,7 @@ mutation RetryFailedItems($jobId: ID!) {
     __typename
     ... on RetryFailedItemsSuccess { job { ...JobState } items { id } skipped { message } }
     ... on Error { code message }
-    ... on ItemsNotRetryable { job { ...JobState } items { message } }
+    ... on ItemsNotRetryable { job { ...JobState } refused { message } }
     ... on InvalidInput { problems { path message } }
   }
 }

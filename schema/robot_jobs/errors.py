@@ -123,7 +123,7 @@ class ItemNotRetryable:
 
 @strawberry.type(description="Nothing can be retried, or something that was named cannot; nothing was changed.")
 class ItemsNotRetryable(Error):
-    items: list[ItemNotRetryable] = strawberry.field(description="Those items; empty when there were no failures.")
+    refused: list[ItemNotRetryable] = strawberry.field(description="Those items; empty when there were no failures.")
     job: RobotJob = strawberry.field(description="The job as it stands.")
 
     @classmethod
@@ -131,6 +131,6 @@ class ItemsNotRetryable(Error):
         return cls(
             code=ErrorCode.ITEMS_NOT_RETRYABLE,
             message=error.message,
-            items=[ItemNotRetryable.from_domain(item) for item in error.items],
+            refused=[ItemNotRetryable.from_domain(item) for item in error.items],
             job=RobotJob.from_domain(error.job),
         )

@@ -6,6 +6,7 @@ import strawberry
 
 import domain.robot_jobs
 from domain.carriers import Carrier
+from domain.orders import ORDERS_AT_MOST
 from domain.robot_jobs import ErrorType, ItemResult, JobStatus, JobType, ResultStatus
 from schema.context import OPERATORS, REPORTERS, Info
 from schema.errors import InvalidInput
@@ -133,9 +134,13 @@ class RobotJobMutations:
         description="Make a pending job of orders, one item each.  All or nothing: one order that is missing, shipped "
         "or in an open job refuses the whole.  For operators and admins."
     )
-    async def create_robot_job(self, info: Info, input: CreateRobotJobInput) -> CreateRobotJobResult:  # noqa: A002
-        order_ids = parse_ids("orderIds", input.order_ids)
+    async def create_robot_job(
+        self,
+        info: Info,
+        input: Annotated[CreateRobotJobInput, strawberry.argument(description="The job.")],  # noqa: A002
+    ) -> CreateRobotJobResult:
         async with info.context.transaction(OPERATORS) as work:
+            order_ids = parse_ids("orderIds", input.order_ids, at_most=ORDERS_AT_MOST)
             created = await domain.robot_jobs.create_robot_job(
                 work.connection,
                 workspace_id=work.membership.workspace_id,
@@ -158,12 +163,11 @@ class RobotJobMutations:
     async def update_job_item_result(
         self,
         info: Info,
-        input: UpdateJobItemResultInput,  # noqa: A002 -- the contract's name
+        input: Annotated[UpdateJobItemResultInput, strawberry.argument(description="The result.")],  # noqa: A002
     ) -> UpdateJobItemResultResult:
-        result = input.to_domain()
         async with info.context.transaction(REPORTERS) as work:
             recorded = await domain.robot_jobs.update_job_item_result(
-                work.connection, result, reported_by=work.membership.user_id
+                work.connection, input.to_domain(), reported_by=work.membership.user_id
             )
             match recorded:
                 case domain.robot_jobs.StaleAttempt():
@@ -182,12 +186,15 @@ class RobotJobMutations:
         description="Take a job up, fail it or cancel it; the same status again changes nothing.  Failing closes every "
         "open item as an error, cancelling as cancelled.  For robots, operators and admins."
     )
-    async def update_job_status(self, info: Info, input: UpdateJobStatusInput) -> UpdateJobStatusResult:  # noqa: A002
-        job_id = parse_id("jobId", input.job_id)
+    async def update_job_status(
+        self,
+        info: Info,
+        input: Annotated[UpdateJobStatusInput, strawberry.argument(description="The job and its status.")],  # noqa: A002
+    ) -> UpdateJobStatusResult:
         async with info.context.transaction(REPORTERS) as work:
             job = await domain.robot_jobs.update_job_status(
                 work.connection,
-                job_id,
+                parse_id("jobId", input.job_id),
                 input.status,
                 updated_by=work.membership.user_id,
                 error=input.error,
@@ -200,11 +207,19 @@ class RobotJobMutations:
         description="Give failed items a new attempt: all of the job's that may be retried, or exactly those named.  A "
         "finished job becomes pending again.  For operators and admins."
     )
-    async def retry_failed_items(self, info: Info, input: RetryFailedItemsInput) -> RetryFailedItemsResult:  # noqa: A002
-        job_id = parse_id("jobId", input.job_id)
-        item_ids = parse_ids("itemIds", input.item_ids) if input.item_ids is not None else None
+    async def retry_failed_items(
+        self,
+        info: Info,
+        input: Annotated[RetryFailedItemsInput, strawberry.argument(description="The job and its items.")],  # noqa: A002
+    ) -> RetryFailedItemsResult:
         async with info.context.transaction(OPERATORS) as work:
-            retried = await domain.robot_jobs.retry_failed_items(work.connection, job_id, item_ids=item_ids)
+            retried = await domain.robot_jobs.retry_failed_items(
+                work.connection,
+                parse_id("jobId", input.job_id),
+                item_ids=None
+                if input.item_ids is None
+                else parse_ids("itemIds", input.item_ids, at_most=ORDERS_AT_MOST),
+            )
             work.announce(retried.job)
         return RetryFailedItemsSuccess(
             job=RobotJob.from_domain(retried.job),

@@ -4,17 +4,18 @@ import uuid
 from typing import Annotated, Any
 
 import strawberry
-from strawberry.types.nodes import InlineFragment, SelectedField, Selection
 
 import domain.robot_jobs
 from domain.carriers import Carrier
 from domain.pages import PageRequest
-from domain.robot_jobs import ErrorType, ItemFilter, ItemStatus, JobFilter, JobStatus, JobType
+from domain.robot_jobs import ItemFilter, JobFilter, JobStatus, JobType
 from schema.context import Info
 from schema.ids import parse_id
 from schema.loaders import ItemsOfJob
+from schema.nodes import Id
 from schema.pages import After, Before, Connection, First, Last
 from schema.robot_jobs.types import RobotJob, RobotJobItem, items_page
+from schema.selections import find_selected
 
 
 @strawberry.input(description="Which jobs; all that is given must hold.")
@@ -34,20 +35,27 @@ class RobotJobFilter:
 @strawberry.type
 class RobotJobQueries:
     @strawberry.field(description="A job, or null when there is none with that id in this workspace.")
-    async def robot_job(self, info: Info, id: strawberry.ID) -> RobotJob | None:  # noqa: A002 -- the contract's name
+    async def robot_job(self, info: Info, id: Id) -> RobotJob | None:  # noqa: A002 -- the contract's name
         job_id = parse_id("id", id)
         asked = _asked_items(info, job_id)
-        if asked is None:
+        if not asked:
             found = await info.context.loaders.jobs.load(job_id)
             return RobotJob.from_domain(found) if found is not None else None
+        first, *others = dict.fromkeys(asked)
         try:
             async with info.context.reading() as work:
                 read = await domain.robot_jobs.get_job_with_items(
-                    work.connection, job_id, page=asked.page, item_filter=asked.item_filter
+                    work.connection, job_id, page=first.page, item_filter=first.item_filter
                 )
+                known = {first: read.items}
+                for other in others:
+                    pages = await domain.robot_jobs.list_items_of_jobs(
+                        work.connection, [job_id], page=other.page, item_filter=other.item_filter
+                    )
+                    known[other] = pages[job_id]
         except domain.robot_jobs.RobotJobNotFound:
             return None
-        return RobotJob.from_domain(read.job, known_items={asked: read.items})
+        return RobotJob.from_domain(read.job, known_items=known)
 
     @strawberry.field(description="The workspace's jobs, newest first; at most 100 a page.")
     async def robot_jobs(
@@ -83,42 +91,21 @@ class RobotJobQueries:
     async def robot_job_item(
         self,
         info: Info,
-        id: strawberry.ID,  # noqa: A002 -- the contract's name
+        id: Id,  # noqa: A002 -- the contract's name
     ) -> RobotJobItem | None:
         found = await info.context.loaders.items.load(parse_id("id", id))
         return RobotJobItem.from_domain(found) if found is not None else None
 
 
-def _asked_items(info: Info, job_id: uuid.UUID) -> ItemsOfJob | None:
-    """The page of items that the query asks for, if it asks for one: then job and items are one snapshot."""
-    found = [field for field in _fields(info.selected_fields[0].selections) if field.name == "items"]
-    if not found:
-        return None
-    arguments = dict(found[0].arguments)
-    chosen: dict[str, Any] = arguments.pop("filter", None) or {}
-    return ItemsOfJob(
-        job_id,
-        items_page(**arguments),
-        ItemFilter(
-            statuses=_enums(ItemStatus, chosen.get("status")),
-            error_types=_enums(ErrorType, chosen.get("errorType")),
-        ),
-    )
+def _asked_items(info: Info, job_id: uuid.UUID) -> list[ItemsOfJob]:
+    """The pages of items that the query asks for, so that they and the job are one snapshot."""
+    asked = []
+    for arguments in find_selected(info, "items"):
+        chosen = arguments.pop("filter", None) or {}
+        item_filter = ItemFilter(statuses=_tuple(chosen.get("status")), error_types=_tuple(chosen.get("errorType")))
+        asked.append(ItemsOfJob(job_id, items_page(**arguments), item_filter))
+    return asked
 
 
-def _fields(selections: list[Selection]) -> list[SelectedField]:
-    """The fields chosen on an object, those in fragments too."""
-    fields = []
-    for selection in selections:
-        if isinstance(selection, SelectedField):
-            fields.append(selection)
-        elif isinstance(selection, InlineFragment) or selection.selections:
-            fields.extend(_fields(selection.selections))
-    return fields
-
-
-def _enums(enum: Any, names: list[str] | str | None) -> tuple[Any, ...] | None:
-    """GraphQL takes one value where a list is meant."""
-    if names is None:
-        return None
-    return tuple(enum[name] for name in ([names] if isinstance(names, str) else names))
+def _tuple(values: list[Any] | None) -> tuple[Any, ...] | None:
+    return tuple(values) if values is not None else None

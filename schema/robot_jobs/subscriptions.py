@@ -57,7 +57,7 @@ class RobotJobSubscriptions:
         with context.wakeups.watch(followed) as watch:  # before the first read, so that nothing falls between
             seen = await _first_seq(info, followed, after)
             while True:
-                async with context.reading() as work:
+                async with context.following() as work:
                     read = await read_completions(work.connection, followed, after_seq=seen)
                 for completion in read.completions:
                     yield RobotJobItemCompleted(
@@ -80,7 +80,7 @@ class RobotJobSubscriptions:
         told, told_at = -1, 0.0
         with context.wakeups.watch(followed) as watch:
             while True:
-                async with context.reading() as work:
+                async with context.following() as work:
                     job = (await find_robot_jobs(work.connection, [followed])).get(followed)
                 if job is None:
                     raise RobotJobNotFound(followed)
@@ -102,7 +102,7 @@ async def _first_seq(info: Info, job_id: uuid.UUID, after: str | None) -> int:
     """The number to go on from.  Raises InvalidCursor, RobotJobNotFound."""
     if after == "0":
         return 0
-    async with info.context.reading() as work:
+    async with info.context.following() as work:
         job = (await find_robot_jobs(work.connection, [job_id])).get(job_id)
     if job is None:
         raise RobotJobNotFound(job_id)

@@ -12,7 +12,7 @@ from domain.events import EventType
 from domain.pages import Page, PageRequest
 from domain.robot_jobs import ErrorType, FailureAction, ItemStatus, JobStatus, JobType
 from schema.context import Info
-from schema.loaders import ItemsOfJob
+from schema.loaders import EventsOfJob, ItemsOfJob
 from schema.nodes import Node
 from schema.orders import Order
 from schema.pages import After, Before, Connection, First, Last
@@ -36,11 +36,11 @@ class RobotJobProgress:
 
     @strawberry.field(description="Items that no robot has taken up yet.")
     async def pending(self, info: Info) -> int:
-        return self.job.open_count - await _count_processing(info, self.job)
+        return self.job.open_count - (await self._pace(info)).processing
 
     @strawberry.field(description="Items that a robot is working on.")
     async def processing(self, info: Info) -> int:
-        return await _count_processing(info, self.job)
+        return (await self._pace(info)).processing
 
     @strawberry.field(description="Items that are closed: success, error or cancelled.")
     def done(self) -> int:
@@ -50,29 +50,28 @@ class RobotJobProgress:
     def percent(self) -> float:
         return round(100 * (self.job.total_items - self.job.open_count) / self.job.total_items, 1)
 
-    @strawberry.field(description="Closed items per minute since the job started; null before the first.")
-    def items_per_minute(self) -> float | None:
-        rate = self._items_per_second()
+    @strawberry.field(description="Items closed per minute since the job last started; null before the first.")
+    async def items_per_minute(self, info: Info) -> float | None:
+        rate = await self._items_per_second(info)
         return round(60 * rate, 1) if rate is not None else None
 
     @strawberry.field(description="When the last item will be closed if it goes on like this; null when unknown.")
-    def estimated_completion_at(self) -> dt.datetime | None:
-        rate = self._items_per_second()
+    async def estimated_completion_at(self, info: Info) -> dt.datetime | None:
+        rate = await self._items_per_second(info)
         if rate is None or not self.job.status.is_active:
             return None
         return dt.datetime.now(dt.UTC) + dt.timedelta(seconds=self.job.open_count / rate)
 
-    def _items_per_second(self) -> float | None:
-        done = self.job.total_items - self.job.open_count
-        if self.job.started_at is None or done == 0:
+    async def _pace(self, info: Info) -> domain.robot_jobs.Pace:
+        return await info.context.loaders.paces.load(self.job.id) or domain.robot_jobs.Pace()
+
+    async def _items_per_second(self, info: Info) -> float | None:
+        if self.job.started_at is None:
             return None
+        closed = (await self._pace(info)).closed_since_start
         until = self.job.completed_at or dt.datetime.now(dt.UTC)
         elapsed_s = (until - self.job.started_at).total_seconds()
-        return done / elapsed_s if elapsed_s > 0 else None
-
-
-async def _count_processing(info: Info, job: domain.robot_jobs.RobotJob) -> int:
-    return await info.context.loaders.processing_counts.load(job.id) or 0
+        return closed / elapsed_s if closed and elapsed_s > 0 else None
 
 
 @strawberry.type(description="Failed items for which the same must be done.")
@@ -150,9 +149,8 @@ class RobotJob(Node):
         first: First = None,
         after_seq: Annotated[int, strawberry.argument(description="Only what came after that number.")] = 0,
     ) -> list[Event]:
-        limit = PageRequest.of(first=first).limit
-        async with info.context.reading() as work:
-            found = await domain.robot_jobs.list_events(work.connection, self.job.id, after_seq=after_seq, limit=limit)
+        key = EventsOfJob(self.job.id, after_seq, PageRequest.of(first=first).limit)
+        found = await info.context.loaders.events_of_jobs.load(key)
         return [
             Event(
                 id=strawberry.ID(str(event.id)),
@@ -211,8 +209,8 @@ class Attempt:
     tracking_number: str | None = strawberry.field(description="The carrier's pedido number.")
     error_type: ErrorType | None = strawberry.field(description="Whose fault a failure was.")
     error_message: str | None = strawberry.field(description="What the robot said.")
-    late_result: JSON | None = strawberry.field(
-        description="A result that came after it was closed; kept for review, changed nothing."
+    late_results: list[JSON] = strawberry.field(
+        description="Results that came after it was closed, oldest first; kept for review."
     )
     started_at: dt.datetime | None = strawberry.field(description="When it began.")
     completed_at: dt.datetime = strawberry.field(description="When it ended.")
@@ -266,7 +264,7 @@ class RobotJobItem(Node):
                 tracking_number=each.tracking_number,
                 error_type=each.error_type,
                 error_message=each.error_message,
-                late_result=JSON(each.late_result) if each.late_result is not None else None,
+                late_results=[JSON(late) for late in each.late_results],
                 started_at=each.started_at,
                 completed_at=each.completed_at,
             )

@@ -1,0 +1,196 @@
+"""Callers of the API in process: their operations run as the server runs them, without a network."""
+
+import asyncio
+import datetime as dt
+import uuid
+from collections import defaultdict
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from api.database import owner_engine
+from domain.workspaces import Role, enter_system, workspace_members
+from schema import schema
+from schema.context import Context, Database, Principal
+from tests.conftest import Database as TestDatabase
+from tests.tenants import Tenant
+
+TIME_LIMIT_S = 20.0
+
+
+class MemoryWatch:
+    def __init__(self, is_waiting: asyncio.Event) -> None:
+        self._news = asyncio.Event()
+        self._is_waiting = is_waiting
+
+    def wake(self) -> None:
+        self._news.set()
+
+    async def wait(self, timeout_s: float) -> None:
+        self._is_waiting.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._news.wait()
+        self._is_waiting.clear()
+        self._news.clear()
+
+
+class MemoryWakeUps:
+    """Wake-ups within this process.  `loses_all`: as if no NOTIFY ever arrived."""
+
+    def __init__(self) -> None:
+        self.loses_all = False
+        self.announced: list[uuid.UUID] = []
+        self.watches: dict[uuid.UUID, list[MemoryWatch]] = defaultdict(list)
+        self._waiting: dict[uuid.UUID, asyncio.Event] = defaultdict(asyncio.Event)
+
+    def announce(self, job_id: uuid.UUID) -> None:
+        self.announced.append(job_id)
+        if not self.loses_all:
+            for watch in self.watches[job_id]:
+                watch.wake()
+
+    @contextmanager
+    def watch(self, job_id: uuid.UUID) -> Iterator[MemoryWatch]:
+        watch = MemoryWatch(self._waiting[job_id])
+        self.watches[job_id].append(watch)
+        try:
+            yield watch
+        finally:
+            self.watches[job_id].remove(watch)
+
+    async def follower_waits(self, job_id: uuid.UUID) -> None:
+        """Until a follower of the job has told all there is, and waits for news."""
+        async with asyncio.timeout(TIME_LIMIT_S):
+            await self._waiting[job_id].wait()
+
+
+class Stream:
+    """A subscription's messages; each wait for one has a time limit."""
+
+    def __init__(self, results: AsyncGenerator[Any, None]) -> None:
+        self._results = results
+
+    async def message(self) -> Any:
+        """The data of the next message, which carries no errors."""
+        result = await self._next()
+        assert result.errors is None, result.errors
+        (data,) = result.data.values()
+        return data
+
+    async def messages(self, count: int) -> list[Any]:
+        return [await self.message() for _ in range(count)]
+
+    async def rest(self) -> list[Any]:
+        """The data of all messages until the stream ends by itself."""
+        messages = []
+        with suppress(StopAsyncIteration):
+            while True:
+                messages.append(await self.message())
+        return messages
+
+    async def error_and_end(self) -> dict[str, Any]:
+        """The error that is the stream's last message."""
+        result = await self._next()
+        assert result.errors is not None, result
+        (error,) = result.errors
+        assert await self.is_at_its_end()
+        formatted: dict[str, Any] = error.formatted
+        return formatted
+
+    async def is_at_its_end(self) -> bool:
+        try:
+            await self._next()
+        except StopAsyncIteration:
+            return True
+        return False
+
+    async def _next(self) -> Any:
+        async with asyncio.timeout(TIME_LIMIT_S):
+            return await anext(self._results)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Somebody with, or without, a good token."""
+
+    database: Database
+    wakeups: MemoryWakeUps
+    principal: Principal | None
+
+    def context(self) -> Context:
+        context = Context(self.database, self.wakeups)
+        context.principal = self.principal
+        return context
+
+    async def execute(self, document: str, /, **variables: object) -> Any:
+        """The result as the transports get it; each call has a context of its own, as each HTTP request has."""
+        async with asyncio.timeout(TIME_LIMIT_S):
+            return await schema.execute(document, variable_values=dict(variables), context_value=self.context())
+
+    async def ask(self, document: str, /, **variables: object) -> Any:
+        """The data of an operation that meets no top-level error."""
+        result = await self.execute(document, **variables)
+        assert result.errors is None, result.errors
+        return result.data
+
+    async def do(self, document: str, /, **given: object) -> Any:
+        """The answer of a document with one mutation; the keywords are its input."""
+        data = await self.ask(document, input=given)
+        (answer,) = data.values()
+        return answer
+
+    async def refused(self, document: str, /, **variables: object) -> dict[str, Any]:
+        """The one top-level error of an operation."""
+        result = await self.execute(document, **variables)
+        assert result.errors is not None, result.data
+        (error,) = result.errors
+        formatted: dict[str, Any] = error.formatted
+        return formatted
+
+    async def code(self, document: str, /, **variables: object) -> str:
+        """The code of the one top-level error."""
+        return str((await self.refused(document, **variables))["extensions"]["code"])
+
+    @asynccontextmanager
+    async def follow(self, document: str, /, **variables: object) -> AsyncIterator[Stream]:
+        """A subscription, ended with the block."""
+        results: Any = await schema.stream(document, variable_values=dict(variables), context_value=self.context())
+        try:
+            yield Stream(results)
+        finally:
+            await results.aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The API on the test's database."""
+
+    engine: AsyncEngine
+    wakeups: MemoryWakeUps
+
+    def nobody(self) -> Caller:
+        return Caller(Database(self.engine), self.wakeups, None)
+
+    def caller(self, user_id: str, workspace_id: uuid.UUID | None = None, *, expires_in_s: float = 3_600) -> Caller:
+        expires_at = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=expires_in_s)
+        return Caller(Database(self.engine), self.wakeups, Principal(user_id, expires_at, workspace_id))
+
+    def member(self, tenant: Tenant, role: Role = Role.OPERATOR) -> Caller:
+        return self.caller(tenant.user(role), tenant.workspace_id)
+
+
+async def remove_member(database: TestDatabase, tenant: Tenant, role: Role) -> None:
+    """Revoke the membership of the tenant's member with that role."""
+    async with owner_engine(database.urls).begin() as connection:
+        await enter_system(connection)
+        await connection.execute(
+            sa.delete(workspace_members).where(
+                workspace_members.c.workspace_id == tenant.workspace_id,
+                workspace_members.c.user_id == tenant.user(role),
+            )
+        )

@@ -1,0 +1,34 @@
+"""The API in process, and those who call it."""
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from domain.workspaces import Role
+from tests.schema.caller import Api, Caller, MemoryWakeUps
+from tests.tenants import Tenant
+
+
+@pytest.fixture
+def wakeups() -> MemoryWakeUps:
+    return MemoryWakeUps()
+
+
+@pytest.fixture
+def api(engine: AsyncEngine, wakeups: MemoryWakeUps) -> Api:
+    return Api(engine, wakeups)
+
+
+@pytest.fixture
+def operator(api: Api, tenant: Tenant) -> Caller:
+    return api.member(tenant)
+
+
+@pytest.fixture
+def robot(api: Api, tenant: Tenant) -> Caller:
+    return api.member(tenant, Role.ROBOT)
+
+
+@pytest.fixture
+def stranger(api: Api, other_tenant: Tenant) -> Caller:
+    """An operator of another workspace."""
+    return api.member(other_tenant)

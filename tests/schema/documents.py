@@ -1,0 +1,106 @@
+"""The operations that the tests send, as a client would write them."""
+
+FAILED = """
+fragment Failed on Error { code message ... on InvalidInput { problems { path message } } }"""
+
+CREATE = (
+    """mutation ($input: CreateRobotJobInput!) { createRobotJob(input: $input) { __typename ...Failed
+        ... on CreateRobotJobSuccess {
+            job { id status carrier jobType totalItems successCount errorCount cancelledCount idempotencyKey createdBy }
+            duplicateOrderIds
+        }
+        ... on IdempotencyKeyInUse { job { id status idempotencyKey } }
+        ... on OrdersNotFound { orderIds }
+        ... on OrdersNotShippable { orders { orderId reference block message jobId } }
+    } }"""
+    + FAILED
+)
+REPORT = (
+    """mutation ($input: UpdateJobItemResultInput!) { updateJobItemResult(input: $input) { __typename ...Failed
+        ... on UpdateJobItemResultSuccess {
+            item { id status attempt trackingNumber carrierGuideNumber errorType errorMessage }
+            job { id status successCount errorCount }
+            replayed
+        }
+        ... on StaleAttempt { item { id status attempt reviewReason } }
+        ... on ResultConflict { item { id status attempt trackingNumber reviewReason } }
+    } }"""
+    + FAILED
+)
+SET_STATUS = (
+    """mutation ($input: UpdateJobStatusInput!) { updateJobStatus(input: $input) { __typename ...Failed
+        ... on UpdateJobStatusSuccess { job { id status error errorCount cancelledCount } }
+        ... on InvalidTransition { job { id status } }
+    } }"""
+    + FAILED
+)
+RETRY = (
+    """mutation ($input: RetryFailedItemsInput!) { retryFailedItems(input: $input) { __typename ...Failed
+        ... on RetryFailedItemsSuccess {
+            job { id status errorCount }
+            items { id status attempt retryCount errorType errorMessage }
+            skipped { itemId status message }
+        }
+        ... on ItemsNotRetryable { refused { itemId status message } job { id status } }
+        ... on IdempotencyKeyInUse { job { id status } }
+        ... on InvalidTransition { job { id status } }
+    } }"""
+    + FAILED
+)
+IMPORT = (
+    """mutation ($input: ImportOrdersInput!) { importOrders(input: $input) { __typename ...Failed
+        ... on ImportOrdersSuccess {
+            createdCount updatedCount unchangedCount
+            imported { line outcome order { id reference city } }
+            refused { line reference problem column message }
+        }
+    } }"""
+    + FAILED
+)
+UPDATE_ORDER = (
+    """mutation ($input: UpdateOrderInput!) { updateOrder(input: $input) { __typename ...Failed
+        ... on UpdateOrderSuccess {
+            order { id reference city totalCop stage carrier trackingNumber archivedAt }
+            changedFields
+        }
+    } }"""
+    + FAILED
+)
+
+JOB = "query ($id: ID!) { robotJob(id: $id) { id status totalItems } }"
+JOB_WITH_ITEMS = """query ($id: ID!, $first: Int, $after: String, $last: Int, $before: String) { robotJob(id: $id) {
+    items(first: $first, after: $after, last: $last, before: $before) {
+        nodes { id } edges { cursor node { id } }
+        pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
+    } } }"""
+JOBS = """query ($filter: RobotJobFilter, $first: Int, $after: String, $last: Int, $before: String) {
+    robotJobs(filter: $filter, first: $first, after: $after, last: $last, before: $before) {
+        nodes { id } edges { cursor node { id } }
+        pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
+    } }"""
+ACTIVE_JOB = "{ activeRobotJob(carrier: COORDINADORA) { id } }"
+ITEM = "query ($id: ID!) { robotJobItem(id: $id) { id status attempt } }"
+ORDER = "query ($id: ID!) { order(id: $id) { id reference } }"
+ORDERS = """query ($filter: OrderFilter, $first: Int, $after: String, $last: Int, $before: String) {
+    orders(filter: $filter, first: $first, after: $after, last: $last, before: $before) {
+        nodes { id reference } edges { cursor node { id } }
+        pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
+    } }"""
+NODE = "query ($id: ID!) { node(id: $id) { __typename id } }"
+NODES = "query ($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }"
+PREVIEW = """query ($input: PreviewDispatchInput!) { previewDispatch(input: $input) {
+    okCount warningCount rejectedCount missingOrderIds
+    orders { order { id } outcome carrierCity problems { code message isWarning suggestions } }
+    } }"""
+VALIDATE = """query ($input: ValidateCitiesInput!) { validateCities(input: $input) {
+    results { reference outcome carrierCity problem message suggestions }
+    } }"""
+
+FOLLOW_ITEMS = """subscription ($jobId: ID!, $after: String) { robotJobItemCompleted(jobId: $jobId, after: $after) {
+    cursor
+    item { id status attempt trackingNumber errorType }
+    job { id status totalItems successCount errorCount cancelledCount }
+    } }"""
+FOLLOW_PROGRESS = """subscription ($jobId: ID!) { robotJobProgress(jobId: $jobId) {
+    id status successCount errorCount progress { pending processing done percent }
+    } }"""

@@ -1,0 +1,79 @@
+"""What nobody expects: a client sees an id to quote and nothing else; the log has the same id and the reason."""
+
+import logging
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from tests.conftest import Database
+from tests.schema.caller import Api, Caller, MemoryWakeUps
+from tests.schema.documents import FOLLOW_ITEMS, ITEM, JOBS, REPORT
+from tests.tenants import Tenant
+
+
+async def drop_items(database: Database) -> None:
+    engine = create_async_engine(database.superuser_url, poolclass=NullPool)
+    async with engine.begin() as connection:
+        await connection.execute(sa.text("DROP TABLE robot_job_items CASCADE"))
+
+
+@pytest.mark.parametrize("operation", ["query", "mutation", "subscription"])
+async def test_a_fault_shows_an_id_and_no_internals(
+    database: Database, tenant: Tenant, operator: Caller, operation: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    in_hand = await tenant.job(items=1)
+    item_id = str(in_hand.items[0].id)
+    await drop_items(database)
+
+    with caplog.at_level(logging.ERROR, logger="robot_jobs.faults"):
+        match operation:
+            case "query":
+                error = await operator.refused(ITEM, id=item_id)
+            case "mutation":
+                error = await operator.refused(REPORT, input={"itemId": item_id, "status": "SUCCESS"})
+            case _:
+                async with operator.follow(FOLLOW_ITEMS, jobId=str(in_hand.job.id), after="0") as stream:
+                    error = await stream.error_and_end()
+
+    error_id = error["extensions"]["errorId"]
+    assert error["extensions"] == {"code": "INTERNAL_ERROR", "errorId": error_id}
+    assert error["message"] == f"Something went wrong on our side. Quote the error id {error_id} when you report it."
+    (record,) = caplog.records
+    assert error_id in record.getMessage()
+    assert "robot_job_items" in caplog.text, "the log says what it was"
+
+
+async def test_a_pool_without_a_free_connection_is_unavailable(
+    database: Database, tenant: Tenant, wakeups: MemoryWakeUps
+) -> None:
+    engine = create_async_engine(database.urls.app, pool_size=1, max_overflow=0, pool_timeout=0.05)
+    async with engine.connect():
+        code = await Api(engine, wakeups).member(tenant).code(JOBS)
+    await engine.dispose()
+
+    assert code == "SERVICE_UNAVAILABLE"
+
+
+async def test_a_database_that_is_not_there_is_unavailable(tenant: Tenant, wakeups: MemoryWakeUps) -> None:
+    engine: AsyncEngine = create_async_engine("postgresql+asyncpg://nobody@/nothing?host=/nowhere", poolclass=NullPool)
+
+    assert await Api(engine, wakeups).member(tenant).code(JOBS) == "SERVICE_UNAVAILABLE"
+
+
+async def test_a_connection_that_was_cut_is_unavailable_once(
+    database: Database, tenant: Tenant, operator: Caller
+) -> None:
+    await operator.ask(JOBS)
+    superuser = create_async_engine(database.superuser_url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    async with superuser.connect() as connection:
+        await connection.execute(
+            sa.text(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+
+    assert await operator.code(JOBS) == "SERVICE_UNAVAILABLE"
+    assert await operator.ask(JOBS) == {"robotJobs": (await operator.ask(JOBS))["robotJobs"]}

@@ -1,0 +1,165 @@
+"""Nothing runs a query per row: what is asked of many costs as many statements as what is asked of few."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tests.schema.caller import Caller
+from tests.schema.documents import CREATE, NODES, PREVIEW, REPORT, RETRY, SET_STATUS
+from tests.tenants import Tenant
+
+ITEMS = """query ($id: ID!) { robotJob(id: $id) { items(first: 1000) {
+    nodes { status order { reference } attempts { attempt } job { id status } }
+    } } }"""
+JOBS_WITH_ITEMS = """{ robotJobs(first: 100) { nodes {
+    items(first: 5) { nodes { order { reference } attempts { attempt } job { id } } }
+    failed: items(first: 5, filter: {status: ERROR}) { nodes { id } }
+    failures { action count }
+    progress { pending processing itemsPerMinute }
+    } } }"""
+
+
+@contextmanager
+def counted(engine: AsyncEngine) -> Iterator[list[str]]:
+    """All statements on the engine within the block, but for BEGIN and COMMIT."""
+    statements: list[str] = []
+
+    def record(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    sa.event.listen(engine.sync_engine, "before_cursor_execute", record)
+    try:
+        yield statements
+    finally:
+        sa.event.remove(engine.sync_engine, "before_cursor_execute", record)
+
+
+async def statements_of(engine: AsyncEngine, caller: Caller, document: str, **variables: object) -> tuple[int, Any]:
+    with counted(engine) as statements:
+        data = await caller.ask(document, **variables)
+    assert statements
+    return len(statements), data
+
+
+async def test_a_thousand_items_with_their_orders_cost_as_much_as_two(
+    engine: AsyncEngine, tenant: Tenant, operator: Caller
+) -> None:
+    few, many = await tenant.job(items=2, failed=1), await tenant.job(items=1_000, failed=1)
+
+    cost_of_few, _ = await statements_of(engine, operator, ITEMS, id=str(few.job.id))
+    cost_of_many, data = await statements_of(engine, operator, ITEMS, id=str(many.job.id))
+
+    nodes = data["robotJob"]["items"]["nodes"]
+    assert len({node["order"]["reference"] for node in nodes}) == 1_000
+    assert [node["attempts"] for node in nodes[:2]] == [[{"attempt": 1}], []]
+    assert cost_of_many == cost_of_few
+    assert cost_of_many <= 9
+
+
+async def test_items_and_job_are_read_with_three_statements(
+    engine: AsyncEngine, tenant: Tenant, operator: Caller
+) -> None:
+    in_hand = await tenant.job(items=2)
+    document = "query ($id: ID!) { robotJob(id: $id) { status items(first: 5) { nodes { status } } } }"
+
+    cost, _ = await statements_of(engine, operator, document, id=str(in_hand.job.id))
+
+    assert cost == 3, "enter the workspace, the job, its items"
+
+
+async def test_a_page_of_many_jobs_costs_as_much_as_one_of_two(
+    engine: AsyncEngine, tenant: Tenant, operator: Caller
+) -> None:
+    for _ in range(2):
+        await tenant.job(items=2, failed=1)
+    cost_of_few, _ = await statements_of(engine, operator, JOBS_WITH_ITEMS)
+    for _ in range(10):
+        await tenant.job(items=3, failed=1)
+
+    cost_of_many, data = await statements_of(engine, operator, JOBS_WITH_ITEMS)
+
+    nodes = data["robotJobs"]["nodes"]
+    assert [len(node["items"]["nodes"]) for node in nodes] == [3] * 10 + [2] * 2
+    assert all(len(node["failed"]["nodes"]) == 1 for node in nodes)
+    assert cost_of_many == cost_of_few
+
+
+async def test_the_events_of_many_jobs_cost_as_much_as_those_of_two(
+    engine: AsyncEngine, tenant: Tenant, operator: Caller
+) -> None:
+    document = "{ robotJobs { nodes { events(first: 2) { seq } } } }"
+    for _ in range(2):
+        await tenant.job(items=1)
+    cost_of_few, _ = await statements_of(engine, operator, document)
+    for _ in range(4):
+        await tenant.job(items=1)
+
+    cost_of_many, _ = await statements_of(engine, operator, document)
+
+    assert cost_of_many == cost_of_few
+
+
+async def test_a_hundred_nodes_cost_as_much_as_one(engine: AsyncEngine, tenant: Tenant, operator: Caller) -> None:
+    in_hand = await tenant.job(items=98)
+    (order,) = await tenant.orders(1)
+    ids = [str(in_hand.job.id), *(str(item.id) for item in in_hand.items), str(order.id)]
+
+    cost_of_one, _ = await statements_of(engine, operator, NODES, ids=ids[:1])
+    cost_of_many, data = await statements_of(engine, operator, NODES, ids=ids)
+
+    assert [node["id"] for node in data["nodes"]] == ids
+    assert cost_of_many == cost_of_one
+
+
+async def test_a_preview_of_many_orders_costs_as_much_as_one(
+    engine: AsyncEngine, tenant: Tenant, operator: Caller
+) -> None:
+    ids = [str(order.id) for order in await tenant.orders(200)]
+    await operator.ask(PREVIEW, input={"carrier": "COORDINADORA", "orderIds": ids[:1]})  # the cities stay in memory
+
+    cost_of_one, _ = await statements_of(
+        engine, operator, PREVIEW, input={"carrier": "COORDINADORA", "orderIds": ids[:1]}
+    )
+    cost_of_many, data = await statements_of(
+        engine, operator, PREVIEW, input={"carrier": "COORDINADORA", "orderIds": ids}
+    )
+
+    assert data["previewDispatch"]["okCount"] == 200
+    assert cost_of_many == cost_of_one
+
+
+async def test_a_job_of_a_thousand_is_made_failed_and_retried_with_as_many_statements_as_one_of_two(
+    engine: AsyncEngine, tenant: Tenant, operator: Caller
+) -> None:
+    async def cost(items: int) -> tuple[int, int, int]:
+        orders = [str(order.id) for order in await tenant.orders(items)]
+        await operator.ask(PREVIEW, input={"carrier": "COORDINADORA", "orderIds": orders[:1]})  # as above
+        created, data = await statements_of(
+            engine, operator, CREATE, input={"carrier": "COORDINADORA", "orderIds": orders}
+        )
+        job_id = data["createRobotJob"]["job"]["id"]
+        failed, _ = await statements_of(engine, operator, SET_STATUS, input={"jobId": job_id, "status": "FAILED"})
+        retried, data = await statements_of(engine, operator, RETRY, input={"jobId": job_id})
+        assert len(data["retryFailedItems"]["items"]) == items
+        return created, failed, retried
+
+    of_two, of_many = await cost(2), await cost(1_000)
+
+    assert of_many == of_two
+    assert max(of_many) <= 12
+
+
+async def test_a_result_takes_six_statements_at_most(engine: AsyncEngine, tenant: Tenant, robot: Caller) -> None:
+    in_hand = await tenant.job(items=1)
+
+    cost, _ = await statements_of(
+        engine,
+        robot,
+        REPORT,
+        input={"itemId": str(in_hand.items[0].id), "status": "SUCCESS", "trackingNumber": "P-1"},
+    )
+
+    assert cost <= 6
