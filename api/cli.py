@@ -26,7 +26,7 @@ from api.database import (
     app_engine,
     bring_up_to_date,
     find_database,
-    is_up_to_date,
+    refuse_outdated,
     refuse_unsafe,
 )
 from api.embedded_postgres import EmbeddedPostgresError
@@ -79,11 +79,18 @@ def serve(
 
 def _listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    # Named TCP, for asyncio switches Nagle's delay of small answers off only where it sees that it is TCP.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.port))
+        listener.listen(2048)
     except OSError as error:
+        listener.close()
         where = f"{settings.host}:{settings.port}"
-        raise SettingsError(f"ROBOT_JOBS_PORT: cannot listen on {where}: {error.strerror or error}") from error
+        wrong = "ROBOT_JOBS_HOST" if isinstance(error, socket.gaierror) else "ROBOT_JOBS_PORT"
+        raise SettingsError(f"{wrong}: cannot listen on {where}: {error.strerror or error}") from error
+    return listener
 
 
 async def _prepare(settings: Settings, urls: DatabaseUrls, *, dev: bool) -> "Tokens":
@@ -96,8 +103,8 @@ async def _prepare(settings: Settings, urls: DatabaseUrls, *, dev: bool) -> "Tok
         if dev:
             await bring_up_to_date(urls)
             await seed_demo_workspace(urls)
-        elif not await is_up_to_date(engine):
-            raise DatabaseError("the database is not at this version; run: robot-jobs migrate")
+        else:
+            await refuse_outdated(engine)
     finally:
         await engine.dispose()
     return tokens
@@ -199,7 +206,7 @@ def demo(
     url: Annotated[str | None, typer.Option(help="The API; by default the one here, started if need be.")] = None,
     token: Annotated[str | None, typer.Option(envvar="ROBOT_JOBS_TOKEN", help="By default one is made.")] = None,
     workspace: Annotated[uuid.UUID, typer.Option(help="Where.")] = DEMO_WORKSPACE_ID,
-    delay_ms: Annotated[int, typer.Option(min=0, max=60_000, help="The demo robot's time per order.")] = 40,
+    delay_ms: Annotated[int, typer.Option(min=0, max=60_000, help="The demo robot's time per order.")] = 100,
     seed: Annotated[int, typer.Option(help="Of the demo robot's luck.")] = 1,
     again: Annotated[bool, typer.Option(help="Ship the same file once more, as new orders.")] = False,
     record: Annotated[Path | None, typer.Option(hidden=True)] = None,

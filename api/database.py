@@ -1,12 +1,14 @@
 """Finds or starts the database, brings it up to date, and opens the API's pool as a plain role."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from api.settings import Settings
@@ -14,6 +16,7 @@ from migrations.run import is_current, migrate
 
 DATABASE = "robot_jobs"
 LEAST_VERSION = 15
+_NOT_MIGRATED = "the database is not at this version; run: robot-jobs migrate"
 
 
 class DatabaseError(Exception):
@@ -49,22 +52,60 @@ async def find_database(settings: Settings) -> DatabaseUrls:
 
 
 async def bring_up_to_date(urls: DatabaseUrls) -> None:
-    """Migrate, load the reference data, grant rights; two quick reads when there is nothing to do."""
-    async with owner_engine(urls).begin() as connection:
+    """Migrate, load the reference data, grant rights; two quick reads when there is nothing to do.
+
+    Raises DatabaseError.
+    """
+    async with owner_transaction(urls) as connection:
         if not await is_current(connection):
             owner = await connection.scalar(sa.select(sa.func.current_user()))
             await migrate(connection, app_role=make_url(urls.app).username or str(owner))
 
 
-async def is_up_to_date(engine: AsyncEngine) -> bool:
-    """Whether tables and reference data are this version's."""
+async def refuse_outdated(engine: AsyncEngine) -> None:
+    """Raises DatabaseError unless tables and reference data are this version's."""
     async with engine.begin() as connection:
-        return await is_current(connection)
+        if not await is_current(connection):
+            raise DatabaseError(_NOT_MIGRATED)
 
 
 def owner_engine(urls: DatabaseUrls) -> AsyncEngine:
     """For a single transaction as the tables' owner; it keeps no connection."""
     return create_async_engine(urls.owner, poolclass=NullPool, connect_args={"timeout": 10})
+
+
+@asynccontextmanager
+async def owner_transaction(urls: DatabaseUrls) -> AsyncIterator[AsyncConnection]:
+    """A transaction as the tables' owner.  Raises DatabaseError for the wrong database and for the wrong role."""
+    setting = "DATABASE_URL" if urls.owner == urls.app else "MIGRATION_DATABASE_URL"
+    async with _connected(owner_engine(urls), setting) as connection:
+        try:
+            async with connection.begin():
+                yield connection
+        except sa.exc.ProgrammingError as error:
+            match getattr(error.orig, "sqlstate", None):
+                case "42501":  # insufficient_privilege
+                    reason = str(error.orig).partition("\n")[0]
+                    raise DatabaseError(f"{setting}: {reason}; use the role that owns the tables") from error
+                case "42P01":  # undefined_table
+                    raise DatabaseError(_NOT_MIGRATED) from error
+            raise
+
+
+@asynccontextmanager
+async def _connected(engine: AsyncEngine, setting: str) -> AsyncIterator[AsyncConnection]:
+    """A connection.  Raises DatabaseError, with the name of the setting, when there is none to be had."""
+    try:
+        connection = await engine.connect()
+    except TimeoutError as error:
+        raise DatabaseError(f"{setting}: cannot connect: the database does not answer") from error
+    except (OSError, sa.exc.SQLAlchemyError) as error:
+        reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
+        raise DatabaseError(f"{setting}: cannot connect: {reason}") from error
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
 def app_engine(settings: Settings, urls: DatabaseUrls) -> AsyncEngine:
@@ -86,19 +127,15 @@ def app_engine(settings: Settings, urls: DatabaseUrls) -> AsyncEngine:
 
 async def refuse_unsafe(engine: AsyncEngine) -> None:
     """Raises DatabaseError for a role that row level security does not bind, and for a server that is too old."""
-    try:
-        async with engine.connect() as connection:
-            row = (
-                await connection.execute(
-                    sa.text(
-                        "SELECT rolname, rolsuper, rolbypassrls, current_setting('server_version_num')::int AS version "
-                        "FROM pg_roles WHERE rolname = current_user"
-                    )
+    async with _connected(engine, "DATABASE_URL") as connection:
+        row = (
+            await connection.execute(
+                sa.text(
+                    "SELECT rolname, rolsuper, rolbypassrls, current_setting('server_version_num')::int AS version "
+                    "FROM pg_roles WHERE rolname = current_user"
                 )
-            ).one()
-    except (OSError, sa.exc.SQLAlchemyError) as error:
-        reason = getattr(error, "orig", None) or error
-        raise DatabaseError(f"DATABASE_URL: cannot connect: {reason}") from error
+            )
+        ).one()
     if row.version < LEAST_VERSION * 10_000:
         raise DatabaseError(f"PostgreSQL {row.version // 10_000} is too old: {LEAST_VERSION} or later is needed.")
     if row.rolsuper or row.rolbypassrls:

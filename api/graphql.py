@@ -5,15 +5,19 @@ from typing import Any, cast
 
 from cross_web import AsyncHTTPRequestAdapter, HTTPException
 from starlette.requests import HTTPConnection
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from strawberry.exceptions import ConnectionRejectionError
+from strawberry.exceptions import ConnectionRejectionError, MissingQueryError
 from strawberry.fastapi import GraphQLRouter
 from strawberry.http import GraphQLRequestData
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
+from strawberry.types.execution import ExecutionResult
+from strawberry.types.graphql import OperationType
 from strawberry.types.unset import UNSET, UnsetType
 
 from api.graphiql import asks_for_graphiql, graphiql_page
+from api.graphql_sockets import SocketHandler, SocketMessages
 from api.settings import Settings
 from api.tokens import Tokens
 from schema import schema
@@ -21,11 +25,16 @@ from schema.context import Context, Database, WakeUps
 from schema.errors import ErrorCode
 
 OPERATIONS_PER_SOCKET_AT_MOST = 100
+# Subscriptions are for WebSockets: as a single answer they would be a fault.
+_ALLOWED = {"GET": {OperationType.QUERY}, "POST": {OperationType.QUERY, OperationType.MUTATION}}
 _DRAINED_TIMES = 32
 
 
 class Router(GraphQLRouter[Context, None]):
     """Answers every body that is no GraphQL request with a 400 and a GraphQL error."""
+
+    websocket_adapter_class = SocketMessages
+    graphql_transport_ws_handler_class = SocketHandler
 
     def __init__(self, settings: Settings, tokens: Tokens, database: Database, wakeups: WakeUps) -> None:
         self._tokens = tokens
@@ -77,6 +86,32 @@ class Router(GraphQLRouter[Context, None]):
             raise HTTPException(400, "The operationName must be a string or null.")
         return data
 
+    async def execute_single(
+        self,
+        request: Any,  # noqa: ARG002 -- Strawberry's hook
+        request_adapter: AsyncHTTPRequestAdapter,
+        sub_response: Any,  # noqa: ARG002 -- as above
+        context: Context,
+        root_value: None,
+        request_data: GraphQLRequestData,
+    ) -> ExecutionResult:
+        try:
+            return await self.schema.execute(
+                request_data.query,
+                variable_values=request_data.variables,
+                context_value=context,
+                root_value=root_value,
+                operation_name=request_data.operation_name,
+                allowed_operation_types=_ALLOWED[request_adapter.method],
+                operation_extensions=request_data.extensions,
+            )
+        except CannotGetOperationTypeError as error:
+            raise HTTPException(400, error.as_http_error_reason()) from error
+        except InvalidOperationTypeError as error:
+            raise HTTPException(400, error.as_http_error_reason(request_adapter.method)) from error
+        except MissingQueryError as error:
+            raise HTTPException(400, "No GraphQL query found in the request") from error
+
     async def on_ws_connect(self, context: Context) -> UnsetType | dict[str, object] | None:
         """The payload carries what HTTP has in headers; a socket without a good token is closed with 4403."""
         context.authenticate(self._tokens.principal, context.connection_params or {})
@@ -88,7 +123,8 @@ class Router(GraphQLRouter[Context, None]):
 def error_response(status: int, message: str, code: ErrorCode) -> Response:
     """A refusal of the request as a whole, in GraphQL's shape."""
     error = {"message": message, "extensions": {"code": code.value}}
-    return JSONResponse({"errors": [error]}, status_code=status)
+    # ASCII only: a message may quote half of a surrogate pair, which has no UTF-8.
+    return Response(json.dumps({"errors": [error]}), status_code=status, media_type="application/json")
 
 
 class BodyLimit:

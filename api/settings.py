@@ -1,5 +1,6 @@
 """Settings, all from the environment; docs/operations.md lists them, and a test keeps that list complete."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 PREFIX = "ROBOT_JOBS_"
+SHORTEST_SECRET = 32
+_URL_PARAMETERS = {"host", "port", "user", "password", "database", "ssl", "target_session_attrs"}
+_ORIGIN = re.compile(r"\*|https?://[^\s/?#@]+")
 
 
 class SettingsError(Exception):
@@ -59,11 +63,19 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
+    @field_validator("allowed_origins")
+    @classmethod
+    def _are_origins(cls, value: list[str]) -> list[str]:
+        for origin in value:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin; one looks like https://shop.example, without a path")
+        return value
+
     @field_validator("jwt_secret")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and len(value.get_secret_value()) < 32:
-            raise ValueError("must be 32 characters or longer")
+        if value is not None and len(value.get_secret_value()) < SHORTEST_SECRET:
+            raise ValueError(f"must be {SHORTEST_SECRET} characters or longer")
         return value
 
     @field_validator("database_url", "migration_database_url")
@@ -78,6 +90,10 @@ class Settings(BaseSettings):
             raise ValueError("is not a database URL") from None
         if url.get_backend_name() not in ("postgresql", "postgres"):
             raise ValueError("is not the URL of a PostgreSQL database")
+        if (sslmode := url.query.get("sslmode")) is not None:  # libpq's name for it, which most providers write
+            url = url.difference_update_query(["sslmode"]).update_query_dict({"ssl": sslmode})
+        if unknown := sorted(url.query.keys() - _URL_PARAMETERS):
+            raise ValueError(f"has the parameter {unknown[0]}, which cannot be used here; leave it out")
         return url.set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jwt
 
-from api.settings import Settings, SettingsError
+from api.settings import SHORTEST_SECRET, Settings, SettingsError
 from schema.context import Principal, Unauthenticated
 
 _LEEWAY_S = 10
@@ -43,7 +43,9 @@ class Tokens:
         if scheme.lower() != "bearer" or not token.strip() or len(token) > _LONGEST_TOKEN:
             raise Unauthenticated("The Authorization header must be: Bearer <token>.")
         user_id, expires_at = self._verify(token.strip())
-        return Principal(user_id, expires_at, _workspace_id(headers.get("x-workspace-id")))
+        principal = Principal(user_id, expires_at, _workspace_id(headers.get("x-workspace-id")))
+        principal.check()  # the leeway is for clocks that are ahead at the issuer, not for the end of a token
+        return principal
 
     def _verify(self, token: str) -> tuple[str, dt.datetime]:
         try:
@@ -69,7 +71,7 @@ class Tokens:
         ):
             raise Unauthenticated("The token names no user.")
         try:
-            expires_at = dt.datetime.fromtimestamp(float(claims["exp"]) + _LEEWAY_S, dt.UTC)
+            expires_at = dt.datetime.fromtimestamp(float(claims["exp"]), dt.UTC)
         except (ValueError, OverflowError, OSError, TypeError):
             raise Unauthenticated("The token is not valid here.") from None
         return user_id, expires_at
@@ -91,6 +93,8 @@ def load_tokens(settings: Settings, *, may_make_secret: bool) -> Tokens:
         secret = settings.jwt_secret.get_secret_value()
     elif may_make_secret:
         secret = _kept_secret(settings.home / "jwt-secret")
+        if len(secret) < SHORTEST_SECRET:
+            raise SettingsError(f"ROBOT_JOBS_HOME: {settings.home / 'jwt-secret'} holds no secret; remove the file")
     else:
         raise SettingsError("ROBOT_JOBS_JWT_SECRET: is required with DATABASE_URL; 32 characters or more")
     return Tokens(secret, settings.jwt_issuer, settings.jwt_audience)
@@ -98,15 +102,25 @@ def load_tokens(settings: Settings, *, may_make_secret: bool) -> Tokens:
 
 def _kept_secret(path: Path) -> str:
     """Made once, readable by its owner only; two processes at once keep the same one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            _make_secret(path)
+        return path.read_text().strip()
+    except (OSError, UnicodeError) as error:
+        raise SettingsError(f"ROBOT_JOBS_HOME: cannot keep a secret in {path.parent}: {error}") from error
+
+
+def _make_secret(path: Path) -> None:
     fresh = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_urlsafe(48))
+        file.flush()
+        os.fsync(file.fileno())  # what is linked must be whole after a power cut, too
     try:
         os.link(fresh, path)  # whole or not at all, and never over one that is there
     except FileExistsError:
         pass
     finally:
         fresh.unlink()
-    return path.read_text().strip()

@@ -58,6 +58,7 @@ class PostgresWakeUps:
         self._watchers: dict[uuid.UUID, set[Watcher]] = {}
         self._announced: set[uuid.UUID] = set()
         self._has_announced = asyncio.Event()
+        self._notifying_pid: int | None = None
 
     def announce(self, job_id: uuid.UUID) -> None:
         """Wake who follows the job here at once, and elsewhere within milliseconds."""
@@ -103,19 +104,28 @@ class PostgresWakeUps:
 
     async def _listen(self, connection: AsyncConnection) -> None:
         driver: Any = (await connection.get_raw_connection()).driver_connection
+        lost = asyncio.Event()
+        driver.add_termination_listener(lambda _: lost.set())
         await driver.add_listener(CHANNEL, self._heard)
         for watchers in self._watchers.values():  # whatever was said while nobody listened
             for watcher in watchers:
                 watcher.wake()
         while True:
-            await asyncio.sleep(KEEP_ALIVE_EVERY_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(KEEP_ALIVE_EVERY_S):
+                    await lost.wait()  # noticed at once, where the network says so
             await connection.execute(sa.text("SELECT 1"))  # a silent network is noticed by a question only
 
-    def _heard(self, _connection: object, _pid: int, _channel: str, payload: str) -> None:
-        for job_id in payload.split(","):
-            self._wake(uuid.UUID(job_id))
+    def _heard(self, _connection: object, pid: int, _channel: str, payload: str) -> None:
+        if pid == self._notifying_pid:  # our own words: who follows here was woken when they were said
+            return
+        for text in payload.split(","):
+            with contextlib.suppress(ValueError):  # anybody may NOTIFY
+                self._wake(uuid.UUID(text))
 
     async def _notify(self, connection: AsyncConnection) -> None:
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        self._notifying_pid = driver.get_server_pid()
         while True:
             await self._has_announced.wait()
             await asyncio.sleep(MERGED_FOR_S)

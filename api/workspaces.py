@@ -3,7 +3,7 @@
 import uuid
 from importlib.resources import files
 
-from api.database import DatabaseUrls, owner_engine
+from api.database import DatabaseUrls, owner_transaction
 from domain.order_import import import_orders
 from domain.workspaces import (
     Membership,
@@ -33,7 +33,7 @@ async def seed_demo_workspace(urls: DatabaseUrls) -> bool:
 
     What people have done in it since is left alone.
     """
-    async with owner_engine(urls).begin() as connection:
+    async with owner_transaction(urls) as connection:
         await enter_system(connection)
         if await has_workspace(connection, DEMO_WORKSPACE_ID):
             return False
@@ -47,9 +47,9 @@ async def seed_demo_workspace(urls: DatabaseUrls) -> bool:
 
 
 async def ensure_developer(urls: DatabaseUrls, workspace_id: uuid.UUID, role: Role) -> Membership:
-    """A member of that workspace with that role, to make a token for.  Raises UnknownWorkspace."""
+    """A member of that workspace with that role, to make a token for.  Raises UnknownWorkspace, DatabaseError."""
     membership = Membership(workspace_id, developer_id(role), role)
-    async with owner_engine(urls).begin() as connection:
+    async with owner_transaction(urls) as connection:
         await enter_system(connection)
         if not await has_workspace(connection, workspace_id):
             raise UnknownWorkspace(f"there is no workspace {workspace_id}; `robot-jobs seed` makes the demo workspace")

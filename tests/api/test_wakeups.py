@@ -1,0 +1,171 @@
+"""Wake-ups between processes: prompt, merged, small, and back by themselves when a connection is lost."""
+
+import asyncio
+import time
+import uuid
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from api.wakeups import CHANNEL, PostgresWakeUps, _payloads
+from tests.conftest import Database
+from tests.servers import until
+
+LONG_S = 30.0  # a wait that nobody lets come to its end
+PROMPTLY_S = 5.0
+
+
+async def is_woken(wakeups: PostgresWakeUps, job_id: uuid.UUID, *, announced_at: PostgresWakeUps) -> bool:
+    """Whether a wait for the job at one process ends promptly when it is announced at another."""
+    with wakeups.watch(job_id) as watch:
+        started = time.monotonic()
+        announced_at.announce(job_id)
+        await watch.wait(LONG_S)
+        return time.monotonic() - started < PROMPTLY_S
+
+
+async def connections(engine: AsyncEngine) -> set[int]:
+    async with engine.connect() as connection:
+        return set(
+            await connection.scalars(
+                sa.text(
+                    "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+                    " AND application_name = 'robot-jobs wake-ups' AND state = 'idle'"
+                )
+            )
+        )
+
+
+async def listening(engine: AsyncEngine, count: int) -> set[int]:
+    """The connections, when there are that many."""
+
+    async def enough() -> set[int]:
+        found = await connections(engine)
+        return found if len(found) >= count else set()
+
+    return set(await until(enough))
+
+
+async def test_news_wake_those_who_wait_for_that_job_at_every_process(database: Database, engine: AsyncEngine) -> None:
+    here, there = PostgresWakeUps(database.urls.app), PostgresWakeUps(database.urls.app)
+    job_id, other_job_id = uuid.uuid4(), uuid.uuid4()
+
+    async with here.running(), there.running():
+        await listening(engine, 4)
+        assert await is_woken(there, job_id, announced_at=here)
+        assert await is_woken(here, job_id, announced_at=here)
+        with there.watch(other_job_id) as other:
+            assert await is_woken(there, job_id, announced_at=here)
+            started = time.monotonic()
+            await other.wait(0.05)
+            assert time.monotonic() - started >= 0.05
+
+
+async def test_announcements_of_a_few_milliseconds_are_merged_into_one_notification(
+    database: Database, engine: AsyncEngine
+) -> None:
+    wakeups = PostgresWakeUps(database.urls.app)
+    first, second = str(uuid.uuid4()), str(uuid.uuid4())
+    heard: list[str] = []
+
+    def hear(_connection: object, _pid: int, _channel: str, payload: str) -> None:
+        heard.append(payload)
+
+    async def notifications() -> int:
+        """How many it takes to tell of two jobs, one announced just after the other, many times each."""
+        heard.clear()
+        for job_id in (first, second):
+            for _ in range(20):
+                wakeups.announce(uuid.UUID(job_id))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        await until(lambda: {*",".join(heard).split(",")} == {first, second})
+        return len(heard)
+
+    async with engine.connect() as connection:
+        driver = (await connection.get_raw_connection()).driver_connection
+        assert driver is not None
+        await driver.add_listener(CHANNEL, hear)
+        async with wakeups.running():
+            await listening(engine, 2)
+            counts = [await notifications() for _ in range(10)]
+        await driver.remove_listener(CHANNEL, hear)
+
+    assert min(counts) == 1  # not max: a machine may stall
+    assert max(counts) <= 2
+
+
+def test_payloads_are_below_the_limit_and_lose_none() -> None:
+    jobs = {uuid.uuid4() for _ in range(1_000)}
+
+    payloads = list(_payloads(jobs))
+
+    assert max(len(payload.encode()) for payload in payloads) < 8_000
+    assert len(payloads) < 10
+    assert {uuid.UUID(text) for payload in payloads for text in payload.split(",")} == jobs
+    assert list(_payloads(set())) == []
+
+
+async def test_lost_connections_come_back_and_what_was_missed_wakes_everybody(
+    database: Database, engine: AsyncEngine
+) -> None:
+    here, there = PostgresWakeUps(database.urls.app), PostgresWakeUps(database.urls.app)
+    job_id = uuid.uuid4()
+
+    async with here.running(), there.running():
+        before = await listening(engine, 4)
+        with there.watch(job_id) as watch:
+            async with engine.begin() as connection:
+                for pid in before:
+                    await connection.execute(sa.select(sa.func.pg_terminate_backend(pid)))
+            started = time.monotonic()
+            await watch.wait(LONG_S)  # it may have missed something while nobody listened
+            assert time.monotonic() - started < PROMPTLY_S
+        # The first one finds the connection lost, and is said again on the next.
+        assert await is_woken(there, job_id, announced_at=here)
+        assert await is_woken(there, job_id, announced_at=here)
+
+
+async def test_notifications_of_others_do_no_harm(database: Database, engine: AsyncEngine) -> None:
+    wakeups = PostgresWakeUps(database.urls.app)
+    job_id = uuid.uuid4()
+    faults: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _loop, context: faults.append(context))
+
+    try:
+        async with wakeups.running():
+            await listening(engine, 2)
+            with wakeups.watch(job_id) as watch:
+                async with engine.begin() as connection:
+                    for payload in ("", "x", f"x,{job_id}"):
+                        await connection.execute(sa.select(sa.func.pg_notify(CHANNEL, payload)))
+                started = time.monotonic()
+                await watch.wait(LONG_S)
+                assert time.monotonic() - started < PROMPTLY_S
+    finally:
+        loop.set_exception_handler(None)
+    assert faults == []
+
+
+async def test_nothing_is_kept_of_those_who_no_longer_wait(database: Database) -> None:
+    wakeups = PostgresWakeUps(database.urls.app)
+
+    for _ in range(3):
+        job_id = uuid.uuid4()
+        with wakeups.watch(job_id), wakeups.watch(job_id):
+            assert len(wakeups._watchers) == 1
+
+    assert wakeups._watchers == {}
+
+
+async def test_stopped_wake_ups_leave_no_connection(database: Database, engine: AsyncEngine) -> None:
+    wakeups = PostgresWakeUps(database.urls.app)
+
+    async with wakeups.running():
+        await listening(engine, 2)
+
+    async def are_gone() -> bool:
+        return not await connections(engine)
+
+    await until(are_gone)
