@@ -41,7 +41,7 @@ def main(name: str) -> int:
 def _install(lock: Path) -> None:
     python = VENV / "bin" / "python"
     try:
-        if subprocess.run([python, "-m", "pip", "--version"], capture_output=True, check=False).returncode != 0:
+        if not _has_pip(python):
             venv.create(VENV, with_pip=True, symlinks=True)
     except subprocess.CalledProcessError as error:
         raise OSError(
@@ -60,6 +60,13 @@ def _install(lock: Path) -> None:
     command = VENV / "bin" / "robot-jobs"
     command.write_text('#!/bin/sh\nexec "$(dirname "$0")/python" -m api "$@"\n')
     command.chmod(0o755)
+
+
+def _has_pip(python: Path) -> bool:
+    try:
+        return subprocess.run([python, "-m", "pip", "--version"], capture_output=True, check=False).returncode == 0
+    except OSError:  # there is no such program, or it is for another machine
+        return False
 
 
 def _fail(message: str) -> int:
