@@ -57,6 +57,9 @@ def _install(lock: Path) -> None:
         text=True,
     ).stdout.strip()
     (Path(purelib) / "robot_jobs.pth").write_text(f"{ROOT}\n")
+    # Compiled now, for the next start is to be quick, also where Python is told to write no bytecode by itself.
+    packages = [ROOT / name for name in ("api", "schema", "domain", "migrations", "clients")]
+    subprocess.run([python, "-m", "compileall", "-q", *packages], check=True, cwd=ROOT)
     command = VENV / "bin" / "robot-jobs"
     command.write_text('#!/bin/sh\nexec "$(dirname "$0")/python" -m api "$@"\n')
     command.chmod(0o755)
