@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import gc
 import importlib
 import logging
 import os
@@ -134,6 +135,8 @@ def _serve(settings: Settings, urls: DatabaseUrls, tokens: "Tokens", listener: s
         timeout_graceful_shutdown=settings.shutdown_timeout_s,
     )
     server = Server(config)
+    gc.freeze()  # what is loaded by now stays: the collector need not look at it again
+    gc.enable()
     try:
         server.run(sockets=[listener])
     except KeyboardInterrupt:
@@ -214,6 +217,7 @@ def demo(
     """Ship a file of orders with a demo robot, live, through the public API."""
     from clients.console.demo import SAMPLE_ORDERS, DemoOptions, run_demo
 
+    gc.enable()
     settings = load_settings()
     with _server_for_demo(settings, url) as address:
         options = DemoOptions(
