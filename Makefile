@@ -29,6 +29,7 @@ check: .venv/.dev ## Formatting, lint, types, layers, schema drift
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/robot-jobs schema | diff schema/schema.graphql - || (echo "run: make schema"; exit 1)
 
 bench: .venv/.dev ## Measure speed: medians and ratios, side by side
 	@$(BIN)/python -m tests.benchmarks $(ARGS)

@@ -47,7 +47,7 @@ def _install(lock: Path) -> None:
         raise OSError(
             "Python cannot make virtual environments with pip; on Debian and Ubuntu install the package python3-venv"
         ) from error
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-warn-script-location"]
+    pip = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-warn-script-location"]
     subprocess.run([*pip, "--require-hashes", "--no-deps", "-r", lock], check=True, cwd=ROOT)
     # The project itself: its command, without building anything.
     purelib = subprocess.run(
