@@ -54,6 +54,27 @@ _closings = (
     )
     .render_derived("closings")
 )
+# A late proof for an order that has meanwhile gone into another job: that item is about to make a second parcel.  Only
+# this item can be flagged, for the other job's lock may not be taken now.
+_other = robot_job_items.alias("other")
+_also_open = sa.case(
+    (
+        sa.and_(
+            robot_job_items.c.closed_by == ClosedBy.SYSTEM.value,
+            _closings.c.status == ItemStatus.SUCCESS.value,
+        ),
+        sa.select(
+            sa.literal("The order is also in an open item of job ")
+            .concat(sa.cast(_other.c.job_id, sa.Text()))
+            .concat(": stop that before it makes a second parcel.")
+        )
+        .where(_other.c.order_id == robot_job_items.c.order_id, is_open(_other.c.status))
+        .limit(1)
+        .correlate(robot_job_items)
+        .scalar_subquery(),
+    ),
+    else_=sa.null(),
+)
 _closed = (
     sa.update(robot_job_items)
     .where(
@@ -76,7 +97,7 @@ _closed = (
         error_message=_closings.c.error_message,
         outcome_unknown=False,
         closed_by=sa.bindparam("closed_by", type_=sa.Text()),
-        review_reason=sa.func.coalesce(_closings.c.review_reason, robot_job_items.c.review_reason),
+        review_reason=sa.func.coalesce(_closings.c.review_reason, _also_open, robot_job_items.c.review_reason),
         started_at=sa.func.coalesce(robot_job_items.c.started_at, sa.func.clock_timestamp()),
         completed_at=sa.func.clock_timestamp(),
         updated_at=sa.func.clock_timestamp(),

@@ -5,6 +5,7 @@ import pytest
 from domain.robot_jobs import (
     DispatchBlock,
     ItemResult,
+    JobStatus,
     OrdersNotShippable,
     RecordedResult,
     ResultStatus,
@@ -64,3 +65,15 @@ async def test_a_retry_takes_the_city_that_was_corrected_meanwhile(tenant: Tenan
     retried = await tenant.retry(in_hand.job.id)
 
     assert [item.validated_city for item in retried.items] == ["ENVIGADO (ANT)"]
+
+
+async def test_a_late_proof_names_the_other_job_that_is_about_to_ship_the_order(tenant: Tenant) -> None:
+    [order] = await tenant.orders(1)
+    first = await tenant.job(orders=[order])
+    await tenant.set_status(first.job.id, JobStatus.FAILED)
+    second = await tenant.job(orders=[order])
+
+    recorded = await tenant.succeed(first.items[0])
+
+    assert isinstance(recorded, RecordedResult)
+    assert str(second.job.id) in (recorded.item.review_reason or "")
