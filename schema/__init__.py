@@ -1,6 +1,6 @@
 """The contract: Strawberry types, queries, mutations, subscriptions and typed errors.  Translates; decides nothing."""
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import strawberry
@@ -12,13 +12,15 @@ from graphql import (
     GraphQLObjectType,
     Undefined,
 )
-from strawberry.extensions import MaxTokensLimiter, ParserCache, ValidationCache
+from strawberry.extensions import MaxTokensLimiter, ParserCache, SchemaExtension, ValidationCache
+from strawberry.types.graphql import OperationType
 
 import domain.errors
 import domain.orders
 import domain.robot_jobs
 from schema import errors, orders
 from schema.carriers import CarrierQueries
+from schema.context import Context
 from schema.dispatch import DispatchQueries
 from schema.errors import Handler
 from schema.faults import public_error
@@ -47,6 +49,21 @@ class Mutation(RobotJobMutations, OrderMutations):
 @strawberry.type(description="Everything that can be followed live, over WebSocket (graphql-transport-ws).")
 class Subscription(RobotJobSubscriptions):
     pass
+
+
+class OneSnapshot(SchemaExtension):
+    """A query's answer is of one moment: counters agree with the items beside them.
+
+    A mutation's fields run one after the other, and each must see what it has changed: they read each for itself.
+    """
+
+    async def on_execute(self) -> AsyncIterator[None]:
+        context = self.execution_context.context
+        if isinstance(context, Context) and self.execution_context.operation_type is OperationType.QUERY:
+            async with context.one_snapshot():
+                yield
+        else:
+            yield
 
 
 class Contract(strawberry.Schema):
@@ -92,6 +109,7 @@ schema = Contract(
     subscription=Subscription,
     exception_handlers=_HANDLERS,
     extensions=[
+        OneSnapshot,
         lambda: MaxTokensLimiter(max_token_count=TOKENS_AT_MOST),
         lambda: ParserCache(maxsize=256),
         lambda: ValidationCache(maxsize=256),

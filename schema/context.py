@@ -4,7 +4,7 @@ import asyncio
 import datetime as dt
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -68,6 +68,27 @@ class Database:
         self.followers = asyncio.Semaphore(max(1, getattr(engine.pool, "size", lambda: 2)() // 2))
 
 
+class _Snapshot:
+    """The transaction that one operation's reads share: begun by the first, used by one at a time."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self.lock = asyncio.Lock()
+        self._stack = stack
+        self._begun: Work | Exception | None = None
+
+    async def begin(self, reading: Callable[[], AbstractAsyncContextManager[Work]]) -> Work:
+        """The same transaction for all; what kept the first from it keeps the others as well, without a new wait."""
+        if self._begun is None:
+            try:
+                self._begun = await self._stack.enter_async_context(reading())
+            except Exception as refusal:
+                self._begun = refusal
+                raise
+        if isinstance(self._begun, Exception):
+            raise self._begun
+        return self._begun
+
+
 class Context(BaseContext):
     """One per HTTP request and one per WebSocket: it holds no connection and caches nothing that may change."""
 
@@ -77,6 +98,7 @@ class Context(BaseContext):
         self.wakeups = wakeups
         self.principal: Principal | None = None
         self.refusal: Unauthenticated | None = None
+        self._snapshot: _Snapshot | None = None
 
     def authenticate(
         self, find_principal: Callable[[Mapping[str, str]], Principal | None], headers: Mapping[str, Any]
@@ -105,8 +127,34 @@ class Context(BaseContext):
             self.wakeups.announce(job_id)
 
     @asynccontextmanager
+    async def one_snapshot(self) -> AsyncIterator[None]:
+        """Everything that is read in the block is of one moment, by one connection.
+
+        For the operation of an HTTP request.  A socket's operations share this context, so they read each for itself.
+        """
+        if self._snapshot is not None or self.connection_params is not None:
+            yield
+            return
+        async with AsyncExitStack() as stack:
+            self._snapshot = _Snapshot(stack)
+            try:
+                yield
+            finally:
+                self._snapshot = None
+
+    @asynccontextmanager
     async def reading(self) -> AsyncIterator[Work]:
-        """One read-only transaction with one snapshot for everything read in it.  Raises as `transaction`."""
+        """A read-only transaction with one snapshot for everything read in it.  Raises as `transaction`."""
+        snapshot = self._snapshot
+        if snapshot is None:
+            async with self._reading_alone() as work:
+                yield work
+        else:
+            async with snapshot.lock:
+                yield await snapshot.begin(self._reading_alone)
+
+    @asynccontextmanager
+    async def _reading_alone(self) -> AsyncIterator[Work]:
         async with self._database.reading.connect() as connection, connection.begin():
             yield await self._enter(connection, READERS)
 

@@ -14,7 +14,7 @@ from schema.ids import parse_id
 from schema.loaders import ItemsOfJob
 from schema.nodes import Id
 from schema.pages import After, Before, Connection, First, Last
-from schema.robot_jobs.types import RobotJob, RobotJobItem, items_page
+from schema.robot_jobs.types import KnownOfJob, RobotJob, RobotJobItem, items_page
 from schema.selections import find_selected
 
 
@@ -55,7 +55,7 @@ class RobotJobQueries:
                     known[other] = pages[job_id]
         except domain.robot_jobs.RobotJobNotFound:
             return None
-        return RobotJob.from_domain(read.job, known_items=known)
+        return RobotJob.from_domain(read.job, known=KnownOfJob(items=known))
 
     @strawberry.field(description="The workspace's jobs, newest first; at most 100 a page.")
     async def robot_jobs(

@@ -8,12 +8,14 @@ from collections.abc import AsyncGenerator
 from typing import Annotated
 
 import strawberry
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import DomainError
-from domain.robot_jobs import RobotJobNotFound, find_robot_jobs, read_completions
+from domain.robot_jobs import RobotJobNotFound, find_robot_jobs, list_failures, measure_pace, read_completions
 from schema.context import Info
 from schema.ids import parse_id
-from schema.robot_jobs.types import RobotJob, RobotJobItem
+from schema.robot_jobs.types import KnownOfJob, RobotJob, RobotJobItem
+from schema.selections import find_selected
 
 # Access is asked again with every read, and there is a read at least this often: a revoked member or an expired token
 # ends the stream within that time, and a lost wake-up costs no more than that.
@@ -34,7 +36,9 @@ class InvalidCursor(DomainError):
 class RobotJobItemCompleted:
     cursor: str = strawberry.field(description="Give the last one seen as `after` to go on from there.")
     item: RobotJobItem = strawberry.field(description="The item as it was closed.")
-    job: RobotJob = strawberry.field(description="The job with this item counted, and no later one.")
+    job: RobotJob = strawberry.field(
+        description="The job with this item counted, and no later one; lists within it are read as they are now."
+    )
 
 
 JobId = Annotated[strawberry.ID, strawberry.argument(description="The job to follow.")]
@@ -77,20 +81,30 @@ class RobotJobSubscriptions:
     )
     async def robot_job_progress(self, info: Info, job_id: JobId) -> AsyncGenerator[RobotJob, None]:
         context, followed = info.context, parse_id("jobId", job_id)
+        asked = {name for name in ("progress", "failures") if any(True for _ in find_selected(info, name))}
         told, told_at = -1, 0.0
         with context.wakeups.watch(followed) as watch:
             while True:
                 async with context.following() as work:
                     job = (await find_robot_jobs(work.connection, [followed])).get(followed)
-                if job is None:
-                    raise RobotJobNotFound(followed)
+                    if job is None:
+                        raise RobotJobNotFound(followed)
+                    known = await _read_known(work.connection, followed, asked) if job.last_event_seq != told else None
                 if job.last_event_seq != told:
                     told, told_at = job.last_event_seq, time.monotonic()
-                    yield RobotJob.from_domain(job)
+                    yield RobotJob.from_domain(job, known)
                 if not job.status.is_active:
                     return
                 await watch.wait(READ_AT_LEAST_EVERY_S)
                 await asyncio.sleep(told_at + PROGRESS_AT_MOST_EVERY_S - time.monotonic())
+
+
+async def _read_known(connection: AsyncConnection, job_id: uuid.UUID, asked: set[str]) -> KnownOfJob:
+    """What the client asks of the job, of the same snapshot as the job itself."""
+    return KnownOfJob(
+        pace=(await measure_pace(connection, [job_id]))[job_id] if "progress" in asked else None,
+        failures=(await list_failures(connection, [job_id]))[job_id] if "failures" in asked else None,
+    )
 
 
 def encode_event_cursor(job_id: uuid.UUID, seq: int) -> str:

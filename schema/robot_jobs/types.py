@@ -1,6 +1,8 @@
 """RobotJob and RobotJobItem as the contract shows them."""
 
 import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Self
 
 import strawberry
@@ -30,9 +32,19 @@ class RobotJobItemFilter:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class KnownOfJob:
+    """What was read with a job in the same snapshot; what was not is read when it is asked for."""
+
+    items: Mapping[ItemsOfJob, Page[domain.robot_jobs.RobotJobItem]] = field(default_factory=dict)
+    pace: domain.robot_jobs.Pace | None = None
+    failures: Sequence[domain.robot_jobs.FailureGroup] | None = None
+
+
 @strawberry.type(description="How far a job has come.")
 class RobotJobProgress:
     job: strawberry.Private[domain.robot_jobs.RobotJob]
+    known_pace: strawberry.Private[domain.robot_jobs.Pace | None] = None
 
     @strawberry.field(description="Items that no robot has taken up yet.")
     async def pending(self, info: Info) -> int:
@@ -63,7 +75,7 @@ class RobotJobProgress:
         return dt.datetime.now(dt.UTC) + dt.timedelta(seconds=self.job.open_count / rate)
 
     async def _pace(self, info: Info) -> domain.robot_jobs.Pace:
-        return await info.context.loaders.paces.load(self.job.id) or domain.robot_jobs.Pace()
+        return self.known_pace or await info.context.loaders.paces.load(self.job.id) or domain.robot_jobs.Pace()
 
     async def _items_per_second(self, info: Info) -> float | None:
         if self.job.started_at is None:
@@ -108,15 +120,17 @@ class RobotJob(Node):
     completed_at: dt.datetime | None = strawberry.field(description="When the last open item was closed.")
     created_at: dt.datetime = strawberry.field(description="When it was created.")
     updated_at: dt.datetime = strawberry.field(description="When anything in it last changed.")
-    known_items: strawberry.Private[dict[ItemsOfJob, Page[domain.robot_jobs.RobotJobItem]]]
+    known: strawberry.Private["KnownOfJob"]
 
     @strawberry.field(description="How far it has come.")
     def progress(self) -> RobotJobProgress:
-        return RobotJobProgress(job=self.job)
+        return RobotJobProgress(job=self.job, known_pace=self.known.pace)
 
     @strawberry.field(description="Failed items grouped by what must be done, the largest group first.")
     async def failures(self, info: Info) -> list[FailureGroup]:
-        groups = await info.context.loaders.failures.load(self.job.id) or []
+        groups = self.known.failures
+        if groups is None:
+            groups = await info.context.loaders.failures.load(self.job.id) or []
         return [
             FailureGroup(action=group.action, error_type=group.error_type, count=group.count, messages=group.messages)
             for group in groups
@@ -139,7 +153,7 @@ class RobotJob(Node):
             items_page(first=first, after=after, last=last, before=before),
             filter.to_domain() if filter is not None else domain.robot_jobs.ItemFilter(),
         )
-        page = self.known_items.get(key) or await info.context.loaders.items_of_jobs.load(key)
+        page = self.known.items.get(key) or await info.context.loaders.items_of_jobs.load(key)
         return Connection[RobotJobItem].of(page, node=RobotJobItem.from_domain, row_id=lambda item: item.id)
 
     @strawberry.field(description="What has happened to it, oldest first; at most 100 at once.")
@@ -166,7 +180,7 @@ class RobotJob(Node):
     def from_domain(
         cls,
         job: domain.robot_jobs.RobotJob,
-        known_items: dict[ItemsOfJob, Page[domain.robot_jobs.RobotJobItem]] | None = None,
+        known: "KnownOfJob | None" = None,
     ) -> Self:
         return cls(
             id=strawberry.ID(str(job.id)),
@@ -185,7 +199,7 @@ class RobotJob(Node):
             completed_at=job.completed_at,
             created_at=job.created_at,
             updated_at=job.updated_at,
-            known_items=known_items or {},
+            known=known or KnownOfJob(),
         )
 
 

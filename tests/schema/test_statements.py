@@ -70,6 +70,15 @@ async def test_items_and_job_are_read_with_three_statements(
     assert cost == 3, "enter the workspace, the job, its items"
 
 
+async def test_all_that_a_query_reads_is_one_snapshot(engine: AsyncEngine, tenant: Tenant, operator: Caller) -> None:
+    await tenant.job(items=1)
+
+    with counted(engine) as statements:
+        await operator.ask("{ robotJobs { nodes { id failures { count } } } orders { nodes { id } } }")
+
+    assert sum("enter_workspace" in statement for statement in statements) == 1
+
+
 async def test_a_page_of_many_jobs_costs_as_much_as_one_of_two(
     engine: AsyncEngine, tenant: Tenant, operator: Caller
 ) -> None:
