@@ -112,7 +112,7 @@ def _city_problems(match: CityMatch) -> list[DispatchProblem]:
 
 
 def own_problems(order: Order) -> list[DispatchProblem]:
-    """What the portal's form would refuse whatever the city: see the pedido input in docs/data.md."""
+    """What the portal's form would refuse whatever the city: it needs a name, an address, ten digits, whole pesos."""
     problems = []
     if not order.recipient_name.strip():
         problems.append(DispatchProblem(DispatchProblemCode.RECIPIENT_MISSING, "The recipient has no name."))

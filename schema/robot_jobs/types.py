@@ -241,7 +241,9 @@ class RobotJobItem(Node):
     validated_city: str | None = strawberry.field(
         description="The city as the portal writes it; null if none was found."
     )
-    value_sent: JSON | None = strawberry.field(description="What is typed into the portal.")
+    value_sent: JSON | None = strawberry.field(
+        description="What is typed into the portal; null where none was recorded."
+    )
     error_type: ErrorType | None = strawberry.field(description="Whose fault a failure is.")
     error_message: str | None = strawberry.field(description="What the robot said.")
     outcome_unknown: bool = strawberry.field(
