@@ -113,6 +113,7 @@ def with_query(**rest: bytes) -> bytes:
         pytest.param(with_query(operationName=b"5"), id="operationName is a number"),
         pytest.param(with_query(operationName=b"[]"), id="operationName is a list"),
         pytest.param(with_query(operationName=b'"nope"'), id="operationName is unknown"),
+        pytest.param(with_query(operationName=b'"\\ud800"'), id="operationName is half of a pair"),
         pytest.param(with_query(extensions=b"5"), id="extensions are a number"),
     ],
 )

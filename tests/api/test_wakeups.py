@@ -169,3 +169,19 @@ async def test_stopped_wake_ups_leave_no_connection(database: Database, engine: 
         return not await connections(engine)
 
     await until(are_gone)
+
+
+async def test_a_process_is_not_woken_again_by_its_own_words(database: Database, engine: AsyncEngine) -> None:
+    here, there = PostgresWakeUps(database.urls.app), PostgresWakeUps(database.urls.app)
+    job_id = uuid.uuid4()
+
+    async with here.running(), there.running():
+        await listening(engine, 4)
+        with here.watch(job_id) as mine, there.watch(job_id) as theirs:
+            here.announce(job_id)
+            await mine.wait(LONG_S)
+            await theirs.wait(LONG_S)  # by now the notification has come to every process
+            started = time.monotonic()
+            await mine.wait(0.2)
+
+        assert time.monotonic() - started >= 0.2

@@ -284,3 +284,10 @@ async def test_a_file_without_an_optional_column_leaves_what_is_stored(tenant: T
 
     assert [line.outcome for line in imported.imported] == [ImportOutcome.UNCHANGED]
     assert imported.imported[0].order.recipient_email == "ana@example.com"
+
+
+async def test_a_header_of_too_many_columns_is_refused(tenant: Tenant) -> None:
+    wide = csv_of("A").replace("is_cod", "is_cod," + ",".join(f"c{number}" for number in range(200)), 1)
+
+    with pytest.raises(InvalidInput, match="213 columns"):
+        await tenant.import_csv(wide)

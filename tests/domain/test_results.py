@@ -425,3 +425,23 @@ async def test_a_result_that_cannot_be_right_is_refused(
 
     assert [problem.path for problem in refusal.value.problems] == list(facts)
     assert await tenant.contents() == before
+
+
+async def test_a_job_that_late_proofs_completed_is_no_longer_in_error(tenant: Tenant) -> None:
+    in_hand = await tenant.job(items=1)
+    await tenant.set_status(in_hand.job.id, JobStatus.FAILED)
+
+    recorded = await tenant.succeed(in_hand.items[0])
+
+    assert isinstance(recorded, RecordedResult)
+    assert (recorded.job.status, recorded.job.error) == (JobStatus.COMPLETED, None)
+
+
+async def test_every_different_late_result_is_kept_once(tenant: Tenant) -> None:
+    in_hand = await tenant.job(items=1, failed=1)
+    for number in ("PED-1", "PED-2", "PED-1"):
+        await tenant.succeed(in_hand.items[0], tracking_number=number)
+
+    [attempt] = await tenant.attempts(in_hand.items[0])
+
+    assert [late["trackingNumber"] for late in attempt.late_results] == ["PED-1", "PED-2"]

@@ -1,12 +1,10 @@
 """Nothing runs a query per row: what is asked of many costs as many statements as what is asked of few."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from tests.domain.ledger import counted_statements
 from tests.schema.caller import Caller
 from tests.schema.documents import CREATE, NODES, PREVIEW, REPORT, RETRY, SET_STATUS
 from tests.tenants import Tenant
@@ -22,23 +20,8 @@ JOBS_WITH_ITEMS = """{ robotJobs(first: 100) { nodes {
     } } }"""
 
 
-@contextmanager
-def counted(engine: AsyncEngine) -> Iterator[list[str]]:
-    """All statements on the engine within the block, but for BEGIN and COMMIT."""
-    statements: list[str] = []
-
-    def record(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        statements.append(statement)
-
-    sa.event.listen(engine.sync_engine, "before_cursor_execute", record)
-    try:
-        yield statements
-    finally:
-        sa.event.remove(engine.sync_engine, "before_cursor_execute", record)
-
-
 async def statements_of(engine: AsyncEngine, caller: Caller, document: str, **variables: object) -> tuple[int, Any]:
-    with counted(engine) as statements:
+    with counted_statements(engine) as statements:
         data = await caller.ask(document, **variables)
     assert statements
     return len(statements), data
@@ -73,7 +56,7 @@ async def test_items_and_job_are_read_with_three_statements(
 async def test_all_that_a_query_reads_is_one_snapshot(engine: AsyncEngine, tenant: Tenant, operator: Caller) -> None:
     await tenant.job(items=1)
 
-    with counted(engine) as statements:
+    with counted_statements(engine) as statements:
         await operator.ask("{ robotJobs { nodes { id failures { count } } } orders { nodes { id } } }")
 
     assert sum("enter_workspace" in statement for statement in statements) == 1

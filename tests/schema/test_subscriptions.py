@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 import domain.robot_jobs
 from domain.base import new_id
@@ -377,3 +377,35 @@ async def test_progress_says_nothing_while_nothing_changes(
         messages = await telling
 
     assert [message["status"] for message in messages] == ["COMPLETED"]
+
+
+async def test_a_crowd_of_followers_waits_for_its_turn_and_none_fails(
+    database: Database, tenant: Tenant, wakeups: MemoryWakeUps
+) -> None:
+    in_hand = await tenant.job(items=5)
+    small = create_async_engine(database.urls.app, pool_size=2, max_overflow=0, pool_timeout=0.01)
+    crowd = Api(small, wakeups).member(tenant, Role.ROBOT)
+
+    async def follow_all() -> list[Any]:
+        async with crowd.follow(FOLLOW_ITEMS, jobId=str(in_hand.job.id), after="0") as stream:
+            return await stream.rest()
+
+    following = [asyncio.create_task(follow_all()) for _ in range(40)]
+    for item in in_hand.items:
+        await report(crowd, item)
+    messages = await asyncio.gather(*following)
+    await small.dispose()
+
+    assert [len(each) for each in messages] == [5] * 40
+
+
+async def test_progress_tells_failures_of_the_same_moment_as_the_counters(tenant: Tenant, robot: Caller) -> None:
+    in_hand = await tenant.job(items=2, succeeded=1, failed=1)
+    document = """subscription ($jobId: ID!) { robotJobProgress(jobId: $jobId) {
+        errorCount failures { count } progress { itemsPerMinute } } }"""
+
+    async with robot.follow(document, jobId=str(in_hand.job.id)) as stream:
+        (only,) = await stream.rest()
+
+    assert (only["errorCount"], only["failures"]) == (1, [{"count": 1}])
+    assert only["progress"]["itemsPerMinute"] > 0
