@@ -14,6 +14,7 @@ from domain.robot_jobs import JobStatus, RobotJobItem, retry_failed_items, updat
 from domain.workspaces import Role
 from schema.robot_jobs import subscriptions
 from tests.conftest import Database
+from tests.domain.ledger import counted_statements
 from tests.schema.caller import Api, Caller, MemoryWakeUps, remove_member
 from tests.schema.documents import FOLLOW_ITEMS, FOLLOW_PROGRESS, REPORT
 from tests.tenants import Tenant
@@ -399,13 +400,17 @@ async def test_a_crowd_of_followers_waits_for_its_turn_and_none_fails(
     assert [len(each) for each in messages] == [5] * 40
 
 
-async def test_progress_tells_failures_of_the_same_moment_as_the_counters(tenant: Tenant, robot: Caller) -> None:
+async def test_progress_and_failures_are_read_in_the_snapshot_of_the_job(
+    engine: AsyncEngine, tenant: Tenant, robot: Caller
+) -> None:
     in_hand = await tenant.job(items=2, succeeded=1, failed=1)
     document = """subscription ($jobId: ID!) { robotJobProgress(jobId: $jobId) {
         errorCount failures { count } progress { itemsPerMinute } } }"""
 
-    async with robot.follow(document, jobId=str(in_hand.job.id)) as stream:
-        (only,) = await stream.rest()
+    with counted_statements(engine) as statements:
+        async with robot.follow(document, jobId=str(in_hand.job.id)) as stream:
+            (only,) = await stream.rest()
 
     assert (only["errorCount"], only["failures"]) == (1, [{"count": 1}])
     assert only["progress"]["itemsPerMinute"] > 0
+    assert sum("enter_workspace" in statement for statement in statements) == 1
