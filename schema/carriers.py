@@ -7,6 +7,7 @@ import strawberry
 import domain.carriers
 from domain.carriers import Carrier
 from domain.city_matching import CityOutcome, CityProblem
+from schema.access import query, reading
 from schema.context import Info
 
 
@@ -52,9 +53,9 @@ class ValidateCitiesResults:
 
 @strawberry.type
 class CarrierQueries:
-    @strawberry.field(
-        description="Turn cities as people type them into the carrier's own text, or say why not.  A guess that is "
-        "certain is a warning; an ambiguous one a rejection with suggestions."
+    @query(
+        "Turn cities as people type them into the carrier's own text, or say why not.  A guess that is certain is a "
+        "warning; an ambiguous one a rejection with suggestions."
     )
     async def validate_cities(
         self,
@@ -65,6 +66,6 @@ class CarrierQueries:
             domain.carriers.CityQuestion(each.reference, each.city, each.department, each.is_cod)
             for each in input.cities
         ]
-        async with info.context.reading() as work:
+        async with reading(info) as work:
             answers = await domain.carriers.validate_cities(work.connection, input.carrier, questions)
         return ValidateCitiesResults(results=[CityValidation.from_domain(answer) for answer in answers])

@@ -18,9 +18,7 @@ from domain.workspaces import Role, RoleNotAllowed, enter_workspace
 from schema.loaders import Loaders
 from schema.work import Work
 
-READERS = (Role.VIEWER, Role.OPERATOR, Role.ADMIN, Role.ROBOT)
-OPERATORS = (Role.OPERATOR, Role.ADMIN)
-REPORTERS = (Role.OPERATOR, Role.ADMIN, Role.ROBOT)
+ANY_ROLE = tuple(Role)
 
 
 class Unauthenticated(DomainError):
@@ -121,7 +119,8 @@ class Context(BaseContext):
         Raises Unauthenticated, NotAMember, WorkspaceRequired, RoleNotAllowed.
         """
         async with self._database.writing.connect() as connection, connection.begin():
-            work = await self._enter(connection, roles)
+            work = await self._enter(connection)
+            _check_role(work, roles)
             yield work
         for job_id in work.announced:
             self.wakeups.announce(job_id)
@@ -143,37 +142,43 @@ class Context(BaseContext):
                 self._snapshot = None
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[Work]:
+    async def reading(self, roles: tuple[Role, ...] = ANY_ROLE) -> AsyncIterator[Work]:
         """A read-only transaction with one snapshot for everything read in it.  Raises as `transaction`."""
         snapshot = self._snapshot
         if snapshot is None:
             async with self._reading_alone() as work:
+                _check_role(work, roles)
                 yield work
         else:
             async with snapshot.lock:
-                yield await snapshot.begin(self._reading_alone)
+                work = await snapshot.begin(self._reading_alone)
+                _check_role(work, roles)
+                yield work
 
     @asynccontextmanager
     async def _reading_alone(self) -> AsyncIterator[Work]:
         async with self._database.reading.connect() as connection, connection.begin():
-            yield await self._enter(connection, READERS)
+            yield await self._enter(connection)
 
     @asynccontextmanager
-    async def following(self) -> AsyncIterator[Work]:
+    async def following(self, roles: tuple[Role, ...]) -> AsyncIterator[Work]:
         """As `reading`, for streams: they wait for their turn however many they are, and none fails for the crowd."""
-        async with self._database.followers, self.reading() as work:
+        async with self._database.followers, self.reading(roles) as work:
             yield work
 
-    async def _enter(self, connection: AsyncConnection, roles: tuple[Role, ...]) -> Work:
+    async def _enter(self, connection: AsyncConnection) -> Work:
         if self.refusal is not None:
             raise self.refusal
         if self.principal is None:
             raise Unauthenticated("Send a token: Authorization: Bearer <token>.")
         self.principal.check()
         membership = await enter_workspace(connection, self.principal.user_id, self.principal.workspace_id)
-        if membership.role not in roles:
-            raise RoleNotAllowed(membership.role, roles)
         return Work(connection, membership)
+
+
+def _check_role(work: Work, roles: tuple[Role, ...]) -> None:
+    if work.membership.role not in roles:
+        raise RoleNotAllowed(work.membership.role, roles)
 
 
 Info = strawberry.Info[Context, None]

@@ -9,6 +9,7 @@ from domain.carriers import Carrier
 from domain.city_matching import CityOutcome
 from domain.dispatch import DispatchProblemCode
 from domain.orders import ORDERS_AT_MOST
+from schema.access import query, reading
 from schema.context import Info
 from schema.ids import parse_ids
 from schema.orders import Order
@@ -74,13 +75,13 @@ class DispatchPreview:
 
 @strawberry.type
 class DispatchQueries:
-    @strawberry.field(description="What would become of these orders if they were sent now; changes nothing.")
+    @query("What would become of these orders if they were sent now; changes nothing.")
     async def preview_dispatch(
         self,
         info: Info,
         input: Annotated[PreviewDispatchInput, strawberry.argument(description="The orders.")],  # noqa: A002
     ) -> DispatchPreview:
-        async with info.context.reading() as work:
+        async with reading(info) as work:
             order_ids = parse_ids("orderIds", input.order_ids, at_most=ORDERS_AT_MOST)
             preview = await domain.dispatch.preview_dispatch(work.connection, input.carrier, order_ids)
         return DispatchPreview.from_domain(preview)

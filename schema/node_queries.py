@@ -7,6 +7,7 @@ import strawberry
 
 from domain.errors import invalid
 from domain.pages import FIRST_AT_MOST
+from schema.access import query
 from schema.context import Info
 from schema.ids import find_id
 from schema.nodes import Id, Node
@@ -16,11 +17,11 @@ from schema.robot_jobs import RobotJob, RobotJobItem
 
 @strawberry.type
 class NodeQueries:
-    @strawberry.field(description="What has that id in this workspace, or null.")
+    @query("What has that id in this workspace, or null.")
     async def node(self, info: Info, id: Id) -> Node | None:  # noqa: A002 -- the contract's name
         return await _find(info, id)
 
-    @strawberry.field(description="What has those ids, in their order, with null for what there is not; at most 100.")
+    @query("What has those ids, in their order, with null for what there is not; at most 100.")
     async def nodes(
         self, info: Info, ids: Annotated[list[strawberry.ID], strawberry.argument(description="The ids.")]
     ) -> list[Node | None]:

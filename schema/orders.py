@@ -12,7 +12,8 @@ from domain.carriers import Carrier
 from domain.order_import import ImportOutcome, LineProblem
 from domain.pages import PageRequest
 from domain.text import camel_case
-from schema.context import OPERATORS, Info
+from schema.access import OPERATORS, mutation, query, reading, transaction
+from schema.context import Info
 from schema.errors import Error, ErrorCode, InvalidInput
 from schema.ids import parse_id
 from schema.nodes import Id, Node
@@ -99,12 +100,12 @@ class OrderFilter:
 
 @strawberry.type
 class OrderQueries:
-    @strawberry.field(description="An order, or null when there is none with that id in this workspace.")
+    @query("An order, or null when there is none with that id in this workspace.")
     async def order(self, info: Info, id: Id) -> Order | None:  # noqa: A002 -- the contract's name
         found = await info.context.loaders.orders.load(parse_id("id", id))
         return Order.from_domain(found) if found is not None else None
 
-    @strawberry.field(description="The workspace's orders, newest first; at most 100 a page.")
+    @query("The workspace's orders, newest first; at most 100 a page.")
     async def orders(
         self,
         info: Info,
@@ -117,7 +118,7 @@ class OrderQueries:
         before: Before = None,
     ) -> Connection[Order]:
         page = PageRequest.of(first=first, after=after, last=last, before=before)
-        async with info.context.reading() as work:
+        async with reading(info) as work:
             found = await domain.orders.list_orders(
                 work.connection, page=page, order_filter=filter.to_domain() if filter else None
             )
@@ -238,31 +239,32 @@ UpdateOrderResult = Annotated[
 
 @strawberry.type
 class OrderMutations:
-    @strawberry.mutation(
-        description="Bring in the orders of a CSV file.  A line that cannot be used is refused with its number; the "
-        "others go in.  The same file again changes nothing.  For operators and admins."
+    @mutation(
+        "Bring in the orders of a CSV file.  A line that cannot be used is refused with its number; the others go "
+        "in.  The same file again changes nothing.",
+        roles=OPERATORS,
     )
     async def import_orders(
         self,
         info: Info,
         input: Annotated[ImportOrdersInput, strawberry.argument(description="The file.")],  # noqa: A002
     ) -> ImportOrdersResult:
-        async with info.context.transaction(OPERATORS) as work:
+        async with transaction(info) as work:
             imported = await domain.order_import.import_orders(
                 work.connection, workspace_id=work.membership.workspace_id, csv_text=input.csv
             )
         return ImportOrdersSuccess.from_domain(imported)
 
-    @strawberry.mutation(
-        description="Change fields of an order; each that really changes is recorded as an event.  For operators and "
-        "admins."
+    @mutation(
+        "Change fields of an order; each that really changes is recorded as an event.",
+        roles=OPERATORS,
     )
     async def update_order(
         self,
         info: Info,
         input: Annotated[UpdateOrderInput, strawberry.argument(description="The order and its changes.")],  # noqa: A002
     ) -> UpdateOrderResult:
-        async with info.context.transaction(OPERATORS) as work:
+        async with transaction(info) as work:
             updated = await domain.orders.update_order(
                 work.connection, parse_id("orderId", input.order_id), input.changes()
             )

@@ -8,7 +8,8 @@ import domain.robot_jobs
 from domain.carriers import Carrier
 from domain.orders import ORDERS_AT_MOST
 from domain.robot_jobs import ErrorType, ItemResult, JobStatus, JobType, ResultStatus
-from schema.context import OPERATORS, REPORTERS, Info
+from schema.access import OPERATORS, REPORTERS, mutation, transaction
+from schema.context import Info
 from schema.errors import InvalidInput
 from schema.ids import parse_id, parse_ids
 from schema.robot_jobs.errors import (
@@ -130,16 +131,17 @@ RetryFailedItemsResult = Annotated[
 
 @strawberry.type
 class RobotJobMutations:
-    @strawberry.mutation(
-        description="Make a pending job of orders, one item each.  All or nothing: one order that is missing, shipped "
-        "or in an open job refuses the whole.  For operators and admins."
+    @mutation(
+        "Make a pending job of orders, one item each.  All or nothing: one order that is missing, shipped or in an "
+        "open job refuses the whole.",
+        roles=OPERATORS,
     )
     async def create_robot_job(
         self,
         info: Info,
         input: Annotated[CreateRobotJobInput, strawberry.argument(description="The job.")],  # noqa: A002
     ) -> CreateRobotJobResult:
-        async with info.context.transaction(OPERATORS) as work:
+        async with transaction(info) as work:
             order_ids = parse_ids("orderIds", input.order_ids, at_most=ORDERS_AT_MOST)
             created = await domain.robot_jobs.create_robot_job(
                 work.connection,
@@ -156,16 +158,16 @@ class RobotJobMutations:
             duplicate_order_ids=[strawberry.ID(str(order_id)) for order_id in created.duplicate_order_ids],
         )
 
-    @strawberry.mutation(
-        description="Record how a try of an item ended.  Counts once: the same result again is answered as the first "
-        "time.  For robots, operators and admins."
+    @mutation(
+        "Record how a try of an item ended.  Counts once: the same result again is answered as the first time.",
+        roles=REPORTERS,
     )
     async def update_job_item_result(
         self,
         info: Info,
         input: Annotated[UpdateJobItemResultInput, strawberry.argument(description="The result.")],  # noqa: A002
     ) -> UpdateJobItemResultResult:
-        async with info.context.transaction(REPORTERS) as work:
+        async with transaction(info) as work:
             recorded = await domain.robot_jobs.update_job_item_result(
                 work.connection, input.to_domain(), reported_by=work.membership.user_id
             )
@@ -182,16 +184,17 @@ class RobotJobMutations:
             replayed=recorded.replayed,
         )
 
-    @strawberry.mutation(
-        description="Take a job up, fail it or cancel it; the same status again changes nothing.  Failing closes every "
-        "open item as an error, cancelling as cancelled.  For robots, operators and admins."
+    @mutation(
+        "Take a job up, fail it or cancel it; the same status again changes nothing.  Failing closes every open item "
+        "as an error, cancelling as cancelled.",
+        roles=REPORTERS,
     )
     async def update_job_status(
         self,
         info: Info,
         input: Annotated[UpdateJobStatusInput, strawberry.argument(description="The job and its status.")],  # noqa: A002
     ) -> UpdateJobStatusResult:
-        async with info.context.transaction(REPORTERS) as work:
+        async with transaction(info) as work:
             job = await domain.robot_jobs.update_job_status(
                 work.connection,
                 parse_id("jobId", input.job_id),
@@ -203,16 +206,17 @@ class RobotJobMutations:
             work.announce(job)
         return UpdateJobStatusSuccess(job=RobotJob.from_domain(job))
 
-    @strawberry.mutation(
-        description="Give failed items a new attempt: all of the job's that may be retried, or exactly those named.  A "
-        "finished job becomes pending again.  For operators and admins."
+    @mutation(
+        "Give failed items a new attempt: all of the job's that may be retried, or exactly those named.  A finished "
+        "job becomes pending again.",
+        roles=OPERATORS,
     )
     async def retry_failed_items(
         self,
         info: Info,
         input: Annotated[RetryFailedItemsInput, strawberry.argument(description="The job and its items.")],  # noqa: A002
     ) -> RetryFailedItemsResult:
-        async with info.context.transaction(OPERATORS) as work:
+        async with transaction(info) as work:
             retried = await domain.robot_jobs.retry_failed_items(
                 work.connection,
                 parse_id("jobId", input.job_id),

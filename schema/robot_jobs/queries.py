@@ -9,6 +9,7 @@ import domain.robot_jobs
 from domain.carriers import Carrier
 from domain.pages import PageRequest
 from domain.robot_jobs import ItemFilter, JobFilter, JobStatus, JobType
+from schema.access import query, reading
 from schema.context import Info
 from schema.ids import parse_id
 from schema.loaders import ItemsOfJob
@@ -34,7 +35,7 @@ class RobotJobFilter:
 
 @strawberry.type
 class RobotJobQueries:
-    @strawberry.field(description="A job, or null when there is none with that id in this workspace.")
+    @query("A job, or null when there is none with that id in this workspace.")
     async def robot_job(self, info: Info, id: Id) -> RobotJob | None:  # noqa: A002 -- the contract's name
         job_id = parse_id("id", id)
         asked = _asked_items(info, job_id)
@@ -43,7 +44,7 @@ class RobotJobQueries:
             return RobotJob.from_domain(found) if found is not None else None
         first, *others = dict.fromkeys(asked)
         try:
-            async with info.context.reading() as work:
+            async with reading(info) as work:
                 read = await domain.robot_jobs.get_job_with_items(
                     work.connection, job_id, page=first.page, item_filter=first.item_filter
                 )
@@ -57,7 +58,7 @@ class RobotJobQueries:
             return None
         return RobotJob.from_domain(read.job, known=KnownOfJob(items=known))
 
-    @strawberry.field(description="The workspace's jobs, newest first; at most 100 a page.")
+    @query("The workspace's jobs, newest first; at most 100 a page.")
     async def robot_jobs(
         self,
         info: Info,
@@ -70,24 +71,24 @@ class RobotJobQueries:
         before: Before = None,
     ) -> Connection[RobotJob]:
         page = PageRequest.of(first=first, after=after, last=last, before=before)
-        async with info.context.reading() as work:
+        async with reading(info) as work:
             found = await domain.robot_jobs.list_robot_jobs(
                 work.connection, page=page, job_filter=filter.to_domain() if filter else None
             )
         return Connection[RobotJob].of(found, node=RobotJob.from_domain, row_id=lambda job: job.id)
 
-    @strawberry.field(description="The newest job of that kind that is pending or processing, or null.")
+    @query("The newest job of that kind that is pending or processing, or null.")
     async def active_robot_job(
         self,
         info: Info,
         carrier: Annotated[Carrier, strawberry.argument(description="Of this carrier.")],
         job_type: Annotated[JobType, strawberry.argument(description="Of this kind.")] = JobType.CREATE_SHIPMENT,
     ) -> RobotJob | None:
-        async with info.context.reading() as work:
+        async with reading(info) as work:
             found = await domain.robot_jobs.get_active_job(work.connection, carrier, job_type)
         return RobotJob.from_domain(found) if found is not None else None
 
-    @strawberry.field(description="An item, or null when there is none with that id in this workspace.")
+    @query("An item, or null when there is none with that id in this workspace.")
     async def robot_job_item(
         self,
         info: Info,

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import DomainError
 from domain.robot_jobs import RobotJobNotFound, find_robot_jobs, list_failures, measure_pace, read_completions
+from schema.access import following, subscription
 from schema.context import Info
 from schema.ids import parse_id
 from schema.robot_jobs.types import KnownOfJob, RobotJob, RobotJobItem
@@ -46,10 +47,10 @@ JobId = Annotated[strawberry.ID, strawberry.argument(description="The job to fol
 
 @strawberry.type
 class RobotJobSubscriptions:
-    @strawberry.subscription(
-        description="One message per item that is closed, in order, each exactly once.  Without `after` from now on; "
-        'with the last `cursor` seen it goes on from there, with "0" from the beginning.  Ends when the job is '
-        "finished and all has been told."
+    @subscription(
+        "One message per item that is closed, in order, each exactly once.  Without `after` from now on; with the "
+        'last `cursor` seen it goes on from there, with "0" from the beginning.  Ends when the job is finished and '
+        "all has been told."
     )
     async def robot_job_item_completed(
         self,
@@ -61,7 +62,7 @@ class RobotJobSubscriptions:
         with context.wakeups.watch(followed) as watch:  # before the first read, so that nothing falls between
             seen = await _first_seq(info, followed, after)
             while True:
-                async with context.following() as work:
+                async with following(info) as work:
                     read = await read_completions(work.connection, followed, after_seq=seen)
                 for completion in read.completions:
                     yield RobotJobItemCompleted(
@@ -75,9 +76,9 @@ class RobotJobSubscriptions:
                 if not read.has_more:
                     await watch.wait(READ_AT_LEAST_EVERY_S)
 
-    @strawberry.subscription(
-        description="The newest state of a job: at once, then whenever it changes, at most four times a second, the "
-        "last state always.  Ends when the job is finished."
+    @subscription(
+        "The newest state of a job: at once, then whenever it changes, at most four times a second, the last state "
+        "always.  Ends when the job is finished."
     )
     async def robot_job_progress(self, info: Info, job_id: JobId) -> AsyncGenerator[RobotJob, None]:
         context, followed = info.context, parse_id("jobId", job_id)
@@ -85,7 +86,7 @@ class RobotJobSubscriptions:
         told, told_at = -1, 0.0
         with context.wakeups.watch(followed) as watch:
             while True:
-                async with context.following() as work:
+                async with following(info) as work:
                     job = (await find_robot_jobs(work.connection, [followed])).get(followed)
                     if job is None:
                         raise RobotJobNotFound(followed)
@@ -116,7 +117,7 @@ async def _first_seq(info: Info, job_id: uuid.UUID, after: str | None) -> int:
     """The number to go on from.  Raises InvalidCursor, RobotJobNotFound."""
     if after == "0":
         return 0
-    async with info.context.following() as work:
+    async with following(info) as work:
         job = (await find_robot_jobs(work.connection, [job_id])).get(job_id)
     if job is None:
         raise RobotJobNotFound(job_id)

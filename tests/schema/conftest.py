@@ -1,11 +1,14 @@
-"""The API in process, and those who call it."""
+"""The API in process on one database a worker, and those who call it."""
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.workspaces import Role
 from tests.schema.caller import Api, Caller, MemoryWakeUps
+from tests.shared_database import database, engine
 from tests.tenants import Tenant
+
+__all__ = ["api", "database", "engine", "operator", "robot", "stranger", "wakeups"]
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """What nobody expects: a client sees an id to quote and nothing else; the log has the same id and the reason."""
 
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 import sqlalchemy as sa
@@ -13,10 +15,17 @@ from tests.schema.documents import FOLLOW_ITEMS, ITEM, JOBS, REPORT
 from tests.tenants import Tenant
 
 
-async def drop_items(database: Database) -> None:
+@asynccontextmanager
+async def renamed_items(database: Database) -> AsyncIterator[None]:
+    """The database as nobody expects it; put right at the end, for the other tests use it too."""
     engine = create_async_engine(database.superuser_url, poolclass=NullPool)
     async with engine.begin() as connection:
-        await connection.execute(sa.text("DROP TABLE robot_job_items CASCADE"))
+        await connection.execute(sa.text("ALTER TABLE robot_job_items RENAME TO misplaced"))
+    try:
+        yield
+    finally:
+        async with engine.begin() as connection:
+            await connection.execute(sa.text("ALTER TABLE misplaced RENAME TO robot_job_items"))
 
 
 @pytest.mark.parametrize("operation", ["query", "mutation", "subscription"])
@@ -25,17 +34,17 @@ async def test_a_fault_shows_an_id_and_no_internals(
 ) -> None:
     in_hand = await tenant.job(items=1)
     item_id = str(in_hand.items[0].id)
-    await drop_items(database)
 
-    with caplog.at_level(logging.ERROR, logger="robot_jobs.faults"):
-        match operation:
-            case "query":
-                error = await operator.refused(ITEM, id=item_id)
-            case "mutation":
-                error = await operator.refused(REPORT, input={"itemId": item_id, "status": "SUCCESS"})
-            case _:
-                async with operator.follow(FOLLOW_ITEMS, jobId=str(in_hand.job.id), after="0") as stream:
-                    error = await stream.error_and_end()
+    async with renamed_items(database):
+        with caplog.at_level(logging.ERROR, logger="robot_jobs.faults"):
+            match operation:
+                case "query":
+                    error = await operator.refused(ITEM, id=item_id)
+                case "mutation":
+                    error = await operator.refused(REPORT, input={"itemId": item_id, "status": "SUCCESS"})
+                case _:
+                    async with operator.follow(FOLLOW_ITEMS, jobId=str(in_hand.job.id), after="0") as stream:
+                        error = await stream.error_and_end()
 
     error_id = error["extensions"]["errorId"]
     assert error["extensions"] == {"code": "INTERNAL_ERROR", "errorId": error_id}

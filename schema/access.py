@@ -1,0 +1,67 @@
+"""Who may use which root field: said once, where the field is declared.
+
+The field's description, the check in its transaction and the table in docs/api.md all come from there.
+"""
+
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import strawberry
+
+from domain.workspaces import Role
+from schema.context import Info
+from schema.work import Work
+
+READERS = (Role.VIEWER, Role.OPERATOR, Role.ADMIN, Role.ROBOT)
+PEOPLE = (Role.VIEWER, Role.OPERATOR, Role.ADMIN)
+OPERATORS = (Role.OPERATOR, Role.ADMIN)
+REPORTERS = (Role.OPERATOR, Role.ADMIN, Role.ROBOT)
+ADMINS = (Role.ADMIN,)
+
+_PLURALS = {Role.VIEWER: "viewers", Role.OPERATOR: "operators", Role.ADMIN: "admins", Role.ROBOT: "robots"}
+
+
+def query(description: str, *, roles: tuple[Role, ...] = READERS) -> Any:
+    """A field of Query, for members with one of those roles."""
+    return strawberry.field(**_options(description, roles))
+
+
+def mutation(description: str, *, roles: tuple[Role, ...]) -> Any:
+    """A field of Mutation, for members with one of those roles."""
+    return strawberry.mutation(**_options(description, roles))
+
+
+def subscription(description: str, *, roles: tuple[Role, ...] = READERS) -> Any:
+    """A field of Subscription, for members with one of those roles."""
+    return strawberry.subscription(**_options(description, roles))
+
+
+def transaction(info: Info) -> AbstractAsyncContextManager[Work]:
+    """The transaction of a root field that writes: see Context.transaction."""
+    return info.context.transaction(roles_of(info))
+
+
+def reading(info: Info) -> AbstractAsyncContextManager[Work]:
+    """The transaction of a root field that reads: see Context.reading."""
+    return info.context.reading(roles_of(info))
+
+
+def following(info: Info) -> AbstractAsyncContextManager[Work]:
+    """One look of a subscription: see Context.following."""
+    return info.context.following(roles_of(info))
+
+
+def roles_of(info: Info) -> tuple[Role, ...]:
+    """The roles that the running root field was declared with."""
+    roles: tuple[Role, ...] = info._field.metadata["roles"]
+    return roles
+
+
+def in_words(roles: tuple[Role, ...]) -> str:
+    """Such as “operators, admins and robots”."""
+    *others, last = (_PLURALS[role] for role in roles)
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _options(description: str, roles: tuple[Role, ...]) -> dict[str, Any]:
+    return {"description": f"{description}  For {in_words(roles)}.", "metadata": {"roles": roles}}
