@@ -20,6 +20,10 @@ GRANTS = {
     "robot_job_items": WRITE,
     "robot_job_attempts": WRITE,
     "events": APPEND,
+    "carrier_configs": "SELECT, INSERT, UPDATE, DELETE",
+    # No UPDATE: only the system rewraps keys.  To replace a password is to delete and insert.
+    "carrier_secrets": "SELECT, INSERT, DELETE",
+    "credential_reads": APPEND,
 }
 
 

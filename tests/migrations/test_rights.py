@@ -5,6 +5,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+import domain.carrier_configs
 import domain.carriers
 import domain.events
 import domain.orders
@@ -15,7 +16,14 @@ from domain.base import metadata
 from migrations.grants import GRANTS
 from tests.conftest import Database
 
-DECLARING = (domain.carriers, domain.events, domain.orders, domain.robot_jobs, domain.workspaces)
+DECLARING = (
+    domain.carrier_configs,
+    domain.carriers,
+    domain.events,
+    domain.orders,
+    domain.robot_jobs,
+    domain.workspaces,
+)
 OF_EVERYBODY = {"dane_municipalities", "department_abbreviations", "carrier_coverage", "reference_data_loads"}
 OF_TENANTS = sorted(set(metadata.tables) - OF_EVERYBODY)
 PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
@@ -49,7 +57,14 @@ async def test_every_tenants_table_has_forced_row_level_security_and_policies(da
 
 async def test_every_policy_reads_the_membership(database: Database) -> None:
     """Directly, or through a parent whose policy does."""
-    parents = ("app_workspace_id", "app_writable_workspace_id", "app_user_id", "app_is_system", "workspace_members")
+    parents = (
+        "app_workspace_id",
+        "app_writable_workspace_id",
+        "app_user_id",
+        "app_is_system",
+        "workspace_members",
+        "app_admin_workspace_id",
+    )
     async with as_superuser(database).connect() as connection:
         policies = await connection.execute(
             sa.text("SELECT policyname, coalesce(qual, '') || coalesce(with_check, '') AS rule FROM pg_policies")
