@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.base import id_column, metadata, one_of, timestamp
 from domain.carriers import Carrier
+from domain.errors import DomainError
 from domain.pedido_input import ShippingDefaults, UnitsStep
 
 USERNAME_AT_MOST = 200
@@ -108,6 +109,13 @@ credential_reads = sa.Table(
     sa.Index("ix_credential_reads_workspace_id_id", "workspace_id", "id"),
     comment="Each time a portal password was decrypted: by whom, what for.  Rows are never changed.",
 )
+
+
+class CarrierConfigNotFound(DomainError):
+    code = "CARRIER_CONFIG_NOT_FOUND"
+
+    def __init__(self, carrier: Carrier) -> None:
+        super().__init__(f"This workspace has no config for {carrier.title()}; an admin can make one.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ CSV_COLUMNS = {
     "contact_name": "recipient_name",
     "contact_phone": "recipient_phone",
     "contact_email": "recipient_email",
+    "contact_document": "recipient_document",
     "shipping_address": "address",
     "shipping_city": "city",
     "shipping_department": "department",
@@ -37,7 +38,7 @@ CSV_COLUMNS = {
     "tags": "tags",
     "is_cod": "is_cod",
 }
-_OPTIONAL_CSV_COLUMNS = {"contact_email", "declared_value", "tags", "is_cod"}
+_OPTIONAL_CSV_COLUMNS = {"contact_email", "contact_document", "declared_value", "tags", "is_cod"}
 
 
 class LineProblem(StrEnum):
@@ -63,6 +64,7 @@ class OrderDraft:
     recipient_name: str
     recipient_phone: str
     recipient_email: str = ""
+    recipient_document: str = ""
     address: str
     city: str
     department: str

@@ -69,11 +69,24 @@ orders = sa.Table(
     sa.Column("last_event_seq", sa.BigInteger, nullable=False, server_default="0"),
     timestamp("created_at"),
     timestamp("updated_at"),
+    sa.Column(
+        "recipient_document",
+        sa.Text,
+        nullable=False,
+        server_default="",
+        comment="Of identity, as typed; empty where the shop does not ask for it.",
+    ),
     sa.UniqueConstraint("workspace_id", "reference"),
     sa.CheckConstraint(f"length(reference) BETWEEN 1 AND {REFERENCE_AT_MOST}", name="reference_length"),
     sa.CheckConstraint(f"units BETWEEN 1 AND {UNITS_AT_MOST}", name="units_range"),
     sa.CheckConstraint("total_cop >= 0 AND declared_value_cop >= 0", name="amounts_positive"),
     sa.Index("ix_orders_workspace_id_id", "workspace_id", "id"),
+    sa.Index(
+        "ix_orders_not_shipped",
+        "workspace_id",
+        "id",
+        postgresql_where=sa.text("tracking_number IS NULL AND archived_at IS NULL"),
+    ),
     comment="A shop's orders: what shipping needs, and what comes back from the carrier.",
 )
 
@@ -105,6 +118,7 @@ class Order:
     last_event_seq: int
     created_at: dt.datetime
     updated_at: dt.datetime
+    recipient_document: str
 
     @classmethod
     def from_row(cls, row: sa.Row[Any]) -> Self:
@@ -138,6 +152,7 @@ CHANGEABLE_FIELDS = frozenset(
         "recipient_name",
         "recipient_phone",
         "recipient_email",
+        "recipient_document",
         "address",
         "city",
         "department",

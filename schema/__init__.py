@@ -15,6 +15,7 @@ from graphql import (
 from strawberry.extensions import MaxTokensLimiter, ParserCache, SchemaExtension, ValidationCache
 from strawberry.types.graphql import OperationType
 
+import domain.carrier_configs
 import domain.errors
 import domain.orders
 import domain.robot_jobs
@@ -96,8 +97,9 @@ _HANDLERS = [
     Handler(domain.orders.OrderReferenceTaken, orders.OrderReferenceTaken),
     Handler(domain.robot_jobs.RobotJobNotFound, job_errors.RobotJobNotFound),
     Handler(domain.robot_jobs.RobotJobItemNotFound, job_errors.RobotJobItemNotFound),
-    Handler(domain.robot_jobs.OrdersNotFound, job_errors.OrdersNotFound),
-    Handler(domain.robot_jobs.OrdersNotShippable, job_errors.OrdersNotShippable),
+    Handler(domain.robot_jobs.OrdersRefused, job_errors.OrdersRefused),
+    Handler(domain.carrier_configs.CarrierConfigNotFound, job_errors.CarrierConfigNotFound),
+    Handler(domain.robot_jobs.CarrierDisabled, job_errors.CarrierDisabled),
     Handler(domain.robot_jobs.IdempotencyKeyInUse, job_errors.IdempotencyKeyInUse),
     Handler(domain.robot_jobs.InvalidTransition, job_errors.InvalidTransition),
     Handler(domain.robot_jobs.ItemsNotRetryable, job_errors.ItemsNotRetryable),

@@ -7,16 +7,16 @@ import strawberry
 
 from domain.carriers import Carrier
 from domain.city_matching import CityOutcome, CityProblem
-from domain.dispatch import DispatchProblemCode
+from domain.dispatch_problems import DispatchProblemCode
 from domain.events import EventType
 from domain.order_import import ImportOutcome, LineProblem
 from domain.robot_jobs import (
-    DispatchBlock,
     ErrorType,
     FailureAction,
     ItemStatus,
     JobStatus,
     JobType,
+    OnInvalid,
     ResultStatus,
 )
 
@@ -87,13 +87,11 @@ describe(
     INVESTIGATE="Read the messages: the reason is not known.",
 )
 describe(
-    DispatchBlock,
-    "DispatchBlock",
-    "Why an order may not go into a job now.",
-    ALREADY_SHIPPED="It has a tracking number.",
-    IN_OPEN_JOB="It is in an open item of another job.",
-    OUTCOME_UNKNOWN="Nobody knows yet whether an earlier try made a parcel.",
-    ARCHIVED="It is archived.",
+    OnInvalid,
+    "OnInvalid",
+    "What becomes of the others when some orders may not go out.",
+    REJECT_ALL="No job is made.",
+    SKIP_INVALID="The job is made of the others; without a single good one there is none.",
 )
 describe(
     CityOutcome,
@@ -124,11 +122,13 @@ describe(
     RECIPIENT_MISSING="There is no recipient's name.",
     ADDRESS_MISSING="There is no address.",
     PHONE_INVALID="The phone number has fewer than ten digits.",
-    AMOUNT_NOT_WHOLE_PESOS="Cash on delivery is collected in whole pesos only.",
-    ALREADY_SHIPPED="The order has a tracking number.",
+    AMOUNT_NOT_WHOLE_PESOS="Cash on delivery is collected, and a value declared, in whole pesos only.",
+    COD_AMOUNT_MISSING="Cash on delivery, but the total is 0.",
+    ALREADY_SHIPPED="The order has a tracking number, or was shipped without one becoming known.",
     IN_OPEN_JOB="The order is in an open item of a job.",
     OUTCOME_UNKNOWN="Nobody knows yet whether an earlier try made a parcel.",
     ARCHIVED="The order is archived.",
+    ORDER_NOT_FOUND="There is no such order in this workspace.",
 )
 describe(
     ImportOutcome,

@@ -15,11 +15,12 @@ class ErrorCode(Enum):
 
     INVALID_INPUT = "INVALID_INPUT"
     ORDER_NOT_FOUND = "ORDER_NOT_FOUND"
-    ORDERS_NOT_FOUND = "ORDERS_NOT_FOUND"
-    ORDERS_NOT_SHIPPABLE = "ORDERS_NOT_SHIPPABLE"
+    ORDERS_REFUSED = "ORDERS_REFUSED"
     ORDER_REFERENCE_TAKEN = "ORDER_REFERENCE_TAKEN"
     ROBOT_JOB_NOT_FOUND = "ROBOT_JOB_NOT_FOUND"
     ROBOT_JOB_ITEM_NOT_FOUND = "ROBOT_JOB_ITEM_NOT_FOUND"
+    CARRIER_CONFIG_NOT_FOUND = "CARRIER_CONFIG_NOT_FOUND"
+    CARRIER_DISABLED = "CARRIER_DISABLED"
     IDEMPOTENCY_KEY_IN_USE = "IDEMPOTENCY_KEY_IN_USE"
     STALE_ATTEMPT = "STALE_ATTEMPT"
     RESULT_CONFLICT = "RESULT_CONFLICT"
@@ -44,11 +45,12 @@ describe(
     "What went wrong, for programs.  Errors in the data carry it as `code`, top-level errors as `extensions.code`.",
     INVALID_INPUT="An argument cannot be right; `problems` names each.",
     ORDER_NOT_FOUND="No such order in this workspace.",
-    ORDERS_NOT_FOUND="Some of the orders are not in this workspace; `orderIds` lists them.",
-    ORDERS_NOT_SHIPPABLE="Some orders are shipped, archived or in an open job; `orders` says why for each.",
+    ORDERS_REFUSED="Some of the orders, or all, may not go out; `refused` says why for each.",
     ORDER_REFERENCE_TAKEN="Another order of the workspace has that reference.",
     ROBOT_JOB_NOT_FOUND="No such job in this workspace.",
     ROBOT_JOB_ITEM_NOT_FOUND="No such item in this workspace.",
+    CARRIER_CONFIG_NOT_FOUND="The workspace has no config for that carrier.",
+    CARRIER_DISABLED="The workspace's config has that carrier switched off.",
     IDEMPOTENCY_KEY_IN_USE="An active job holds the key; `job` is that job.",
     STALE_ATTEMPT="The result is for an older attempt; it was kept for review and changed nothing.",
     RESULT_CONFLICT="The attempt is closed with another result; nothing changed.",

@@ -26,6 +26,7 @@ class Order(Node):
     recipient_name: str = strawberry.field(description="Who receives it.")
     recipient_phone: str = strawberry.field(description="As typed.")
     recipient_email: str = strawberry.field(description="As typed; may be empty.")
+    recipient_document: str = strawberry.field(description="Their identity document, as typed; may be empty.")
     address: str = strawberry.field(description="As typed.")
     city: str = strawberry.field(description="As typed; see `validateCities` for the carrier's own text.")
     department: str = strawberry.field(description="As typed.")
@@ -51,6 +52,7 @@ class Order(Node):
             recipient_name=order.recipient_name,
             recipient_phone=order.recipient_phone,
             recipient_email=order.recipient_email,
+            recipient_document=order.recipient_document,
             address=order.address,
             city=order.city,
             department=order.department,
@@ -189,6 +191,9 @@ class UpdateOrderInput:
     recipient_name: str | None = strawberry.field(default=strawberry.UNSET, description="Who receives it.")
     recipient_phone: str | None = strawberry.field(default=strawberry.UNSET, description="Their phone number.")
     recipient_email: str | None = strawberry.field(default=strawberry.UNSET, description="Their e-mail address.")
+    recipient_document: str | None = strawberry.field(
+        default=strawberry.UNSET, description="Their identity document; empty types the phone number instead."
+    )
     address: str | None = strawberry.field(default=strawberry.UNSET, description="Street and number.")
     city: str | None = strawberry.field(default=strawberry.UNSET, description="The city.")
     department: str | None = strawberry.field(default=strawberry.UNSET, description="The department.")

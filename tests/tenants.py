@@ -11,11 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from api.database import DatabaseUrls, owner_engine
 from domain.base import new_id
+from domain.carrier_configs import carrier_configs
 from domain.carriers import Carrier
 from domain.events import events
 from domain.order_import import ImportedOrders, import_orders
 from domain.orders import Order, UpdatedOrder, find_orders, orders, update_order
 from domain.pages import PageRequest
+from domain.pedido_input import ShippingDefaults
 from domain.robot_jobs import (
     Attempt,
     CreatedRobotJob,
@@ -23,6 +25,8 @@ from domain.robot_jobs import (
     Event,
     ItemResult,
     JobStatus,
+    OnInvalid,
+    OrderSelection,
     RecordedResult,
     ResultStatus,
     RetriedItems,
@@ -123,15 +127,49 @@ class Tenant:
             await self.fail(item)
         return await self.read(created.job.id)
 
-    async def create(self, order_ids: Sequence[uuid.UUID], *, idempotency_key: str | None = None) -> CreatedRobotJob:
+    async def create(
+        self,
+        order_ids: Sequence[uuid.UUID] | None,
+        *,
+        on_invalid: OnInvalid = OnInvalid.REJECT_ALL,
+        ship_again_reason: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> CreatedRobotJob:
+        """Of those orders, or of all that are ready."""
         async with self.work() as connection:
             return await create_robot_job(
                 connection,
                 workspace_id=self.workspace_id,
                 created_by=self.user(Role.OPERATOR),
                 carrier=Carrier.COORDINADORA,
-                order_ids=order_ids,
+                selection=OrderSelection(order_ids, all_ready=order_ids is None),
+                on_invalid=on_invalid,
+                ship_again_reason=ship_again_reason,
                 idempotency_key=idempotency_key,
+            )
+
+    async def configure(self, *, defaults: ShippingDefaults | None = None, **values: Any) -> None:
+        """A config for Coordinadora, enabled and for every stage unless it says otherwise; the one before is gone."""
+        shipping = defaults or ShippingDefaults()
+        steps = [{"fromTotalCop": str(each.from_total_cop), "units": each.units} for each in shipping.units_by_total]
+        async with self.work(Role.ADMIN) as connection:
+            await connection.execute(sa.delete(carrier_configs))
+            await connection.execute(
+                sa.insert(carrier_configs).values(
+                    id=new_id(),
+                    workspace_id=self.workspace_id,
+                    carrier=Carrier.COORDINADORA,
+                    username="shop",
+                    updated_by=self.user(Role.ADMIN),
+                    declared_value_cop=shipping.declared_value_cop,
+                    weight_kg=shipping.weight_kg,
+                    height_cm=shipping.height_cm,
+                    length_cm=shipping.length_cm,
+                    width_cm=shipping.width_cm,
+                    reference=shipping.reference,
+                    units_by_total=steps,
+                    **values,
+                )
             )
 
     async def retry(self, job_id: uuid.UUID, *items: RobotJobItem) -> RetriedItems:

@@ -141,11 +141,13 @@ class ApiClient:
                 return CreatedJob(JobState.read(answer["job"]))
             case "IdempotencyKeyInUse":
                 return KeyInUse(JobState.read(answer["job"]))
-            case "OrdersNotShippable":
-                return OrdersRefused({order["orderId"]: order["message"] for order in answer["orders"]})
-            case "OrdersNotFound":
-                gone = "An order is no longer in this workspace."
-                return OrdersRefused(dict.fromkeys(answer["orderIds"], gone))
+            case "OrdersRefused":
+                return OrdersRefused(
+                    {
+                        order["orderId"]: " ".join(problem["message"] for problem in order["problems"])
+                        for order in answer["refused"]
+                    }
+                )
             case _:
                 raise _refused(answer)
 

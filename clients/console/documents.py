@@ -78,8 +78,7 @@ mutation CreateRobotJob($orderIds: [ID!]!, $key: String!) {
     ... on CreateRobotJobSuccess { job { ...JobState } }
     ... on Error { code message }
     ... on IdempotencyKeyInUse { job { ...JobState } }
-    ... on OrdersNotFound { orderIds }
-    ... on OrdersNotShippable { orders { orderId message } }
+    ... on OrdersRefused { refused { orderId problems { message } } }
     ... on InvalidInput { problems { path message } }
   }
 }

@@ -32,13 +32,14 @@ class CityProblem(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CityMatch:
-    """carrier_city is set when the city was resolved, even if cod_not_supported rejects the order."""
+    """City and department of the carrier are set when it was resolved, even if cod_not_supported rejects the order."""
 
     outcome: CityOutcome
     carrier_city: str | None
     problem: CityProblem | None
     message: str | None
     suggestions: tuple[str, ...]
+    department_abbrev: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +72,15 @@ def answer(typed: Typed, place: Place, problem: CityProblem | None) -> CityMatch
     if place.carrier is None:
         return not_covered(typed)
     carrier_city, city = place.carrier.carrier_city, quoted(typed.city)
+    department = place.carrier.department_abbrev
     if typed.is_cod and not place.carrier.supports_cod:
         message = f"{city} is {carrier_city}, without cash on delivery. Ask for payment in advance."
-        return CityMatch(CityOutcome.REJECTED, carrier_city, CityProblem.COD_NOT_SUPPORTED, message, ())
+        return CityMatch(CityOutcome.REJECTED, carrier_city, CityProblem.COD_NOT_SUPPORTED, message, (), department)
     if problem is None:
-        return CityMatch(CityOutcome.OK, carrier_city, None, None, ())
+        return CityMatch(CityOutcome.OK, carrier_city, None, None, (), department)
     message = _WARNINGS[problem].format(city=city, carrier_city=carrier_city)
-    return CityMatch(CityOutcome.WARNING, carrier_city, problem, _clipped(message, MAX_MESSAGE_LENGTH), ())
+    clipped = _clipped(message, MAX_MESSAGE_LENGTH)
+    return CityMatch(CityOutcome.WARNING, carrier_city, problem, clipped, (), department)
 
 
 _WARNINGS: Final = {

@@ -1,16 +1,15 @@
 """Robot jobs: batches of orders, their items, and everything that may happen to them."""
 
 from domain.robot_jobs.blocks import find_blocked_orders
-from domain.robot_jobs.create import CreatedRobotJob, create_robot_job
+from domain.robot_jobs.create import CreatedRobotJob, OnInvalid, create_robot_job
+from domain.robot_jobs.dispatch import CheckedOrder, DispatchPreview, OrderSelection, preview_dispatch
 from domain.robot_jobs.errors import (
-    BlockedOrder,
-    DispatchBlock,
+    CarrierDisabled,
     IdempotencyKeyInUse,
     InvalidTransition,
     ItemNotRetryable,
     ItemsNotRetryable,
-    OrdersNotFound,
-    OrdersNotShippable,
+    OrdersRefused,
     ResultConflict,
     RobotJobItemNotFound,
     RobotJobNotFound,
@@ -59,11 +58,12 @@ from domain.robot_jobs.tables import (
 __all__ = [
     "ITEMS_PAGE_AT_MOST",
     "Attempt",
-    "BlockedOrder",
+    "CarrierDisabled",
+    "CheckedOrder",
     "ClosedBy",
     "Completions",
     "CreatedRobotJob",
-    "DispatchBlock",
+    "DispatchPreview",
     "ErrorType",
     "Event",
     "FailureAction",
@@ -80,8 +80,9 @@ __all__ = [
     "JobStatus",
     "JobType",
     "JobWithItems",
-    "OrdersNotFound",
-    "OrdersNotShippable",
+    "OnInvalid",
+    "OrderSelection",
+    "OrdersRefused",
     "Pace",
     "RecordedResult",
     "ResultConflict",
@@ -104,6 +105,7 @@ __all__ = [
     "list_items_of_jobs",
     "list_robot_jobs",
     "measure_pace",
+    "preview_dispatch",
     "read_completions",
     "retry_failed_items",
     "robot_job_attempts",

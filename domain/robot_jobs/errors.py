@@ -3,8 +3,9 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
+from domain.carriers import Carrier
+from domain.dispatch_problems import OrderProblems
 from domain.errors import DomainError
 from domain.robot_jobs.tables import ItemStatus, JobStatus, RobotJob, RobotJobItem
 
@@ -27,14 +28,27 @@ class RobotJobItemNotFound(DomainError):
         super().__init__(f"There is no item {item_id} in this workspace.")
 
 
-class OrdersNotFound(DomainError):
-    code = "ORDERS_NOT_FOUND"
+class OrdersRefused(DomainError):
+    """No job: some orders may not go out (or none may, where bad ones are left out), each with all that is wrong."""
 
-    def __init__(self, order_ids: Sequence[uuid.UUID]) -> None:
-        shown = ", ".join(str(order_id) for order_id in order_ids[:3])
-        more = f" and {len(order_ids) - 3} more" if len(order_ids) > 3 else ""
-        super().__init__(f"These orders are not in this workspace: {shown}{more}. No job was created.")
-        self.order_ids = tuple(order_ids)
+    code = "ORDERS_REFUSED"
+
+    def __init__(self, refused: Sequence[OrderProblems]) -> None:
+        if refused:
+            first = next(problem for problem in refused[0].problems if not problem.is_warning)
+            named = f"Order {refused[0].reference}: " if refused[0].reference is not None else ""
+            more = f" (and {len(refused) - 1:,} more orders)" if len(refused) > 1 else ""
+            super().__init__(f"{named}{first.message}{more} No job was created.")
+        else:
+            super().__init__("No order is ready for the carrier. No job was created.")
+        self.refused = tuple(refused)
+
+
+class CarrierDisabled(DomainError):
+    code = "CARRIER_DISABLED"
+
+    def __init__(self, carrier: Carrier) -> None:
+        super().__init__(f"This workspace's {carrier.title()} is switched off. An admin can enable its carrier config.")
 
 
 class IdempotencyKeyInUse(DomainError):
@@ -46,33 +60,6 @@ class IdempotencyKeyInUse(DomainError):
             "Follow that job, or wait until it has finished."
         )
         self.job = job
-
-
-class DispatchBlock(StrEnum):
-    """Why an order may not go into a job now."""
-
-    ALREADY_SHIPPED = "already_shipped"
-    IN_OPEN_JOB = "in_open_job"
-    OUTCOME_UNKNOWN = "outcome_unknown"
-    ARCHIVED = "archived"
-
-
-@dataclass(frozen=True, slots=True)
-class BlockedOrder:
-    order_id: uuid.UUID
-    reference: str
-    block: DispatchBlock
-    message: str
-    job_id: uuid.UUID | None = None
-
-
-class OrdersNotShippable(DomainError):
-    code = "ORDERS_NOT_SHIPPABLE"
-
-    def __init__(self, orders: Sequence[BlockedOrder]) -> None:
-        more = f" (and {len(orders) - 1} more)" if len(orders) > 1 else ""
-        super().__init__(f"{orders[0].message}{more} Nothing was changed.")
-        self.orders = tuple(orders)
 
 
 class StaleAttempt(DomainError):

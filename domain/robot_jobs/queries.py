@@ -263,6 +263,7 @@ class Attempt:
     attempt: int
     status: ItemStatus
     tracking_number: str | None
+    value_sent: dict[str, Any] | None
     error_type: ErrorType | None
     error_message: str | None
     late_results: list[dict[str, Any]]
@@ -279,6 +280,7 @@ async def list_attempts(connection: AsyncConnection, item_ids: Sequence[uuid.UUI
             kept.attempt,
             kept.status,
             kept.tracking_number,
+            kept.value_sent,
             kept.error_type,
             kept.error_message,
             kept.late_results,
@@ -296,6 +298,7 @@ async def list_attempts(connection: AsyncConnection, item_ids: Sequence[uuid.UUI
                 row.attempt,
                 ItemStatus(row.status),
                 row.tracking_number,
+                row.value_sent,
                 ErrorType(row.error_type) if row.error_type else None,
                 row.error_message,
                 row.late_results,

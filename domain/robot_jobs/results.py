@@ -223,6 +223,7 @@ async def _apply(
     is_second_parcel = result.tracking_number is not None and order.tracking_number not in (
         None,
         result.tracking_number,
+        item.previous_tracking_number,  # a person said to ship it again
     )
     closing = Closing(
         status=ItemStatus(result.status),

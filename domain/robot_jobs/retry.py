@@ -5,16 +5,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.base import array_of, violated_constraint
+from domain.carrier_configs import find_carrier_config
+from domain.city_matching import CityOutcome
 from domain.errors import invalid
 from domain.events import EventType
 from domain.orders import ORDERS_AT_MOST, Order, lock_orders
-from domain.robot_jobs.blocks import find_blocked_orders
+from domain.robot_jobs.blocks import ShippedBefore
 from domain.robot_jobs.changes import JobChange, write_job_change
-from domain.robot_jobs.create import find_active_job_with_key, validated_cities
+from domain.robot_jobs.create import find_active_job_with_key
+from domain.robot_jobs.dispatch import CheckedOrder, check_orders
 from domain.robot_jobs.errors import (
     IdempotencyKeyInUse,
     InvalidTransition,
@@ -44,14 +48,14 @@ class RetriedItems:
 async def retry_failed_items(
     connection: AsyncConnection, job_id: uuid.UUID, *, item_ids: Sequence[uuid.UUID] | None = None
 ) -> RetriedItems:
-    """Give failed items a new attempt: all of the job's that may be, or exactly those named.
+    """Give failed items a new attempt, with what their orders say now: all of the job's that may be, or those named.
 
     Not tried again: an item whose outcome is unknown, or whose order has meanwhile been shipped, archived or taken
-    into another job, for a parcel must not go out twice; without names also one that is flagged for review.  Among
-    all failed items such are skipped and reported; one of them by name refuses the whole.  A finished job becomes
-    pending again, unless another active job holds its idempotency key.  Locks the job, its items, then the orders.
-    A constant number of statements.  Raises InvalidInput, RobotJobNotFound, ItemsNotRetryable, IdempotencyKeyInUse,
-    InvalidTransition.
+    into another job, for a parcel must not go out twice; nor one whose order the carrier would refuse as it is;
+    without names also one that is flagged for review.  Among all failed items such are skipped and reported; one of
+    them by name refuses the whole.  A finished job becomes pending again, unless another active job holds its
+    idempotency key.  Locks the job, its items, then the orders.  A constant number of statements.  Raises
+    InvalidInput, RobotJobNotFound, ItemsNotRetryable, IdempotencyKeyInUse, InvalidTransition.
     """
     if item_ids is not None and not 1 <= len(item_ids) <= ORDERS_AT_MOST:
         raise invalid("itemIds", f"must name 1 to {ORDERS_AT_MOST:,} items; it names {len(item_ids):,}.")
@@ -63,7 +67,8 @@ async def retry_failed_items(
 
     candidates = await _lock_candidates(connection, job, item_ids)
     orders = await lock_orders(connection, [item.order_id for item in candidates.values()])
-    refused = await _find_refused(connection, candidates, orders, is_by_name=item_ids is not None)
+    checked = await _check(connection, job, candidates, orders)
+    refused = _find_refused(candidates, checked, is_by_name=item_ids is not None)
     unknown = [
         ItemNotRetryable(item_id, None, f"Item {item_id} is not in job {job.id}.")
         for item_id in dict.fromkeys(item_ids or ())
@@ -73,8 +78,7 @@ async def retry_failed_items(
     if (item_ids is not None and (unknown or refused)) or not retryable:
         raise ItemsNotRetryable([*unknown, *refused.values()], job=job)
 
-    cities = await validated_cities(connection, job.carrier, [orders[candidates[each].order_id] for each in retryable])
-    items = await _reset(connection, retryable, cities)
+    items = await _reset(connection, {item_id: checked[item_id] for item_id in retryable})
     change = JobChange(
         replace(
             job,
@@ -130,37 +134,60 @@ async def _lock_candidates(
     return {row.id: RobotJobItem.from_row(row) for row in rows}
 
 
-async def _find_refused(
+async def _check(
     connection: AsyncConnection,
+    job: RobotJob,
     candidates: dict[uuid.UUID, RobotJobItem],
     orders: dict[uuid.UUID, Order],
-    *,
-    is_by_name: bool,
+) -> dict[uuid.UUID, CheckedOrder]:
+    """Each item's order, by the item's id.  A job that ships again goes by what was known when it was made."""
+    known = {
+        item.order_id: ShippedBefore(item.previous_tracking_number, item.id)
+        for item in candidates.values()
+        if job.ship_again_reason is not None
+    }
+    checked = await check_orders(
+        connection,
+        job.carrier,
+        [orders[item.order_id] for item in candidates.values()],
+        config=await find_carrier_config(connection, job.carrier),
+        except_items=candidates.keys(),
+        shipped_before=known,
+    )
+    return dict(zip(candidates, checked, strict=True))
+
+
+def _find_refused(
+    candidates: dict[uuid.UUID, RobotJobItem], checked: dict[uuid.UUID, CheckedOrder], *, is_by_name: bool
 ) -> dict[uuid.UUID, ItemNotRetryable]:
-    found = await find_blocked_orders(connection, list(orders.values()), except_items=candidates.keys())
-    blocked = {order.order_id: order for order in found}
     reasons: dict[uuid.UUID, str] = {}
     for item in candidates.values():
+        order = checked[item.id]
         if item.status is not ItemStatus.ERROR:
             reasons[item.id] = f"Item {item.id} is {item.status}; only failed items are retried."
         elif item.outcome_unknown:
             reasons[item.id] = f"Nobody knows whether item {item.id} has a parcel; settle its outcome first."
         elif item.review_reason is not None and not is_by_name:
             reasons[item.id] = f"Item {item.id} is flagged for review: {item.review_reason} Name it to retry it."
-        elif item.order_id in blocked:
-            reasons[item.id] = blocked[item.order_id].message
+        elif order.outcome is CityOutcome.REJECTED:
+            wrong = " ".join(problem.message for problem in order.problems if not problem.is_warning)
+            reasons[item.id] = f"Order {order.order.reference}: {wrong}"
     return {
         item_id: ItemNotRetryable(item_id, candidates[item_id].status, reason) for item_id, reason in reasons.items()
     }
 
 
-async def _reset(
-    connection: AsyncConnection, item_ids: Sequence[uuid.UUID], cities: Sequence[str | None]
-) -> list[RobotJobItem]:
-    """Each with its order's city as it is now: a failure is often mended there."""
+async def _reset(connection: AsyncConnection, checked: dict[uuid.UUID, CheckedOrder]) -> list[RobotJobItem]:
+    """Each with what its order says now: a failure is often mended there."""
     chosen = (
-        sa.func.unnest(array_of(list(item_ids), sa.Uuid()), array_of(list(cities), sa.Text()))
-        .table_valued(sa.column("id", sa.Uuid()), sa.column("validated_city", sa.Text()))
+        sa.func.unnest(
+            array_of(list(checked), sa.Uuid()),
+            array_of([each.carrier_city for each in checked.values()], sa.Text()),
+            array_of([each.pedido_input for each in checked.values()], pg.JSONB()),
+        )
+        .table_valued(
+            sa.column("id", sa.Uuid()), sa.column("validated_city", sa.Text()), sa.column("value_sent", pg.JSONB())
+        )
         .render_derived("chosen")
     )
     rows = await connection.execute(
@@ -171,6 +198,7 @@ async def _reset(
             attempt=robot_job_items.c.attempt + 1,
             retry_count=robot_job_items.c.retry_count + 1,
             validated_city=chosen.c.validated_city,
+            value_sent=chosen.c.value_sent,
             error_type=None,
             error_message=None,
             closed_by=None,

@@ -82,6 +82,7 @@ robot_jobs = sa.Table(
     timestamp("completed_at", nullable=True, comment="When the last open item was closed."),
     timestamp("created_at"),
     timestamp("updated_at"),
+    sa.Column("ship_again_reason", sa.Text, comment="Why shipped orders go out once more; null: they may not."),
     one_of("carrier", Carrier),
     one_of("job_type", JobType),
     one_of("status", JobStatus),
@@ -129,6 +130,11 @@ robot_job_items = sa.Table(
     timestamp("completed_at", nullable=True),
     timestamp("created_at"),
     timestamp("updated_at"),
+    sa.Column(
+        "previous_tracking_number",
+        sa.Text,
+        comment="The order's number when a person said to ship it again; null in all other jobs.",
+    ),
     one_of("status", ItemStatus),
     one_of("error_type", ErrorType),
     one_of("closed_by", ClosedBy),
@@ -178,6 +184,7 @@ robot_job_attempts = sa.Table(
     timestamp("late_result_at", nullable=True),
     timestamp("started_at", nullable=True),
     timestamp("completed_at"),
+    sa.Column("value_sent", pg.JSONB, comment="What was typed into the portal in this try."),
     one_of("status", ItemStatus),
     one_of("error_type", ErrorType),
     one_of("closed_by", ClosedBy),
@@ -206,6 +213,7 @@ class RobotJob:
     completed_at: dt.datetime | None
     created_at: dt.datetime
     updated_at: dt.datetime
+    ship_again_reason: str | None
 
     @property
     def open_count(self) -> int:
@@ -276,6 +284,7 @@ class RobotJobItem:
     completed_at: dt.datetime | None
     created_at: dt.datetime
     updated_at: dt.datetime
+    previous_tracking_number: str | None
 
     @classmethod
     def from_row(cls, row: sa.Row[Any]) -> Self:

@@ -4,8 +4,10 @@ from typing import Self
 
 import strawberry
 
+import domain.carrier_configs
 import domain.robot_jobs as jobs
-from domain.robot_jobs import DispatchBlock, ItemStatus
+from domain.robot_jobs import ItemStatus
+from schema.dispatch import OrderProblems
 from schema.errors import Error, ErrorCode
 from schema.robot_jobs.types import RobotJob, RobotJobItem
 
@@ -24,17 +26,35 @@ class RobotJobItemNotFound(Error):
         return cls(code=ErrorCode.ROBOT_JOB_ITEM_NOT_FOUND, message=error.message)
 
 
-@strawberry.type(description="Some of the orders are not in this workspace; no job was created.")
-class OrdersNotFound(Error):
-    order_ids: list[strawberry.ID] = strawberry.field(description="Those that are missing.")
+@strawberry.type(
+    description="No job was made: some of the orders may not go out or are not in this workspace, or none is ready."
+)
+class OrdersRefused(Error):
+    refused: list[OrderProblems] = strawberry.field(
+        description="Those orders, in the order asked; empty when none is ready."
+    )
 
     @classmethod
-    def from_domain(cls, error: jobs.OrdersNotFound) -> Self:
+    def from_domain(cls, error: jobs.OrdersRefused) -> Self:
         return cls(
-            code=ErrorCode.ORDERS_NOT_FOUND,
+            code=ErrorCode.ORDERS_REFUSED,
             message=error.message,
-            order_ids=[strawberry.ID(str(order_id)) for order_id in error.order_ids],
+            refused=[OrderProblems.from_domain(order) for order in error.refused],
         )
+
+
+@strawberry.type(description="The workspace has no config for that carrier.")
+class CarrierConfigNotFound(Error):
+    @classmethod
+    def from_domain(cls, error: domain.carrier_configs.CarrierConfigNotFound) -> Self:
+        return cls(code=ErrorCode.CARRIER_CONFIG_NOT_FOUND, message=error.message)
+
+
+@strawberry.type(description="The workspace's config has this carrier switched off.")
+class CarrierDisabled(Error):
+    @classmethod
+    def from_domain(cls, error: jobs.CarrierDisabled) -> Self:
+        return cls(code=ErrorCode.CARRIER_DISABLED, message=error.message)
 
 
 @strawberry.type(description="An active job of this workspace holds the idempotency key.")
@@ -44,37 +64,6 @@ class IdempotencyKeyInUse(Error):
     @classmethod
     def from_domain(cls, error: jobs.IdempotencyKeyInUse) -> Self:
         return cls(code=ErrorCode.IDEMPOTENCY_KEY_IN_USE, message=error.message, job=RobotJob.from_domain(error.job))
-
-
-@strawberry.type(description="An order that may not be shipped now.")
-class BlockedOrder:
-    order_id: strawberry.ID = strawberry.field(description="The order.")
-    reference: str = strawberry.field(description="The shop's own order number.")
-    block: DispatchBlock = strawberry.field(description="Why not.")
-    message: str = strawberry.field(description="The same for people.")
-    job_id: strawberry.ID | None = strawberry.field(description="The job that has it, if one does.")
-
-
-@strawberry.type(description="Some orders are shipped, archived or in an open job; nothing was changed.")
-class OrdersNotShippable(Error):
-    orders: list[BlockedOrder] = strawberry.field(description="Those orders.")
-
-    @classmethod
-    def from_domain(cls, error: jobs.OrdersNotShippable) -> Self:
-        return cls(
-            code=ErrorCode.ORDERS_NOT_SHIPPABLE,
-            message=error.message,
-            orders=[
-                BlockedOrder(
-                    order_id=strawberry.ID(str(order.order_id)),
-                    reference=order.reference,
-                    block=order.block,
-                    message=order.message,
-                    job_id=strawberry.ID(str(order.job_id)) if order.job_id is not None else None,
-                )
-                for order in error.orders
-            ],
-        )
 
 
 @strawberry.type(

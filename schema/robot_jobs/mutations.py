@@ -1,24 +1,26 @@
 """What happens to jobs: each mutation is one transaction around the domain function of the same name."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
 import strawberry
 
 import domain.robot_jobs
 from domain.carriers import Carrier
 from domain.orders import ORDERS_AT_MOST
-from domain.robot_jobs import ErrorType, ItemResult, JobStatus, JobType, ResultStatus
+from domain.robot_jobs import ErrorType, ItemResult, JobStatus, JobType, OnInvalid, ResultStatus
 from schema.access import OPERATORS, REPORTERS, mutation, transaction
 from schema.context import Info
+from schema.dispatch import OrderProblems, order_selection
 from schema.errors import InvalidInput
 from schema.ids import parse_id, parse_ids
 from schema.robot_jobs.errors import (
+    CarrierConfigNotFound,
+    CarrierDisabled,
     IdempotencyKeyInUse,
     InvalidTransition,
     ItemNotRetryable,
     ItemsNotRetryable,
-    OrdersNotFound,
-    OrdersNotShippable,
+    OrdersRefused,
     ResultConflict,
     RobotJobItemNotFound,
     RobotJobNotFound,
@@ -27,10 +29,30 @@ from schema.robot_jobs.errors import (
 from schema.robot_jobs.types import RobotJob, RobotJobItem
 
 
-@strawberry.input(description="A job to create.")
+@strawberry.input(description="Orders go out once more, although they were shipped.")
+class ShipAgainInput:
+    reason: str = strawberry.field(description="Why, in 3 to 500 characters; it is kept with the job.")
+
+
+@strawberry.input(description="A job to create, of either `orderIds` or `allReady`.")
 class CreateRobotJobInput:
     carrier: Carrier = strawberry.field(description="Who ships the orders.")
-    order_ids: list[strawberry.ID] = strawberry.field(description="1 to 10,000 orders; twice counts once.")
+    order_ids: list[strawberry.ID] | None = strawberry.field(
+        default=None, description="1 to 10,000 orders; twice counts once."
+    )
+    all_ready: bool = strawberry.field(
+        default=False,
+        description="All orders that are ready for the carrier, the oldest 10,000: in the stage of its config, not "
+        "archived, without a tracking number, and in no open or unsettled item.",
+    )
+    on_invalid: OnInvalid = strawberry.field(
+        default=OnInvalid.REJECT_ALL, description="What becomes of the others when some orders may not go out."
+    )
+    ship_again: ShipAgainInput | None = strawberry.field(
+        default=None,
+        description="Takes orders that have a tracking number or an unsettled ending all the same; never one that is "
+        "in an open item, or of which nobody knows whether it has a parcel.  With `orderIds` only.",
+    )
     job_type: JobType = strawberry.field(default=JobType.CREATE_SHIPMENT, description="What is done with each.")
     idempotency_key: str | None = strawberry.field(
         default=None,
@@ -43,6 +65,23 @@ class CreateRobotJobInput:
 class CreateRobotJobSuccess:
     job: RobotJob = strawberry.field(description="The job.")
     duplicate_order_ids: list[strawberry.ID] = strawberry.field(description="Orders that were named more than once.")
+    refused: list[OrderProblems] = strawberry.field(
+        description="Orders that were left out, in the order asked; with SKIP_INVALID only."
+    )
+    warned: list[OrderProblems] = strawberry.field(description="Orders that went in with something corrected.")
+    more_are_ready: bool = strawberry.field(
+        description="With `allReady`: more orders were ready than one job takes; create another one."
+    )
+
+    @classmethod
+    def from_domain(cls, created: domain.robot_jobs.CreatedRobotJob) -> Self:
+        return cls(
+            job=RobotJob.from_domain(created.job),
+            duplicate_order_ids=[strawberry.ID(str(order_id)) for order_id in created.duplicate_order_ids],
+            refused=[OrderProblems.from_domain(order) for order in created.refused],
+            warned=[OrderProblems.from_domain(order) for order in created.warned],
+            more_are_ready=created.has_more,
+        )
 
 
 @strawberry.input(description="How one try of one item ended.")
@@ -107,7 +146,12 @@ class RetryFailedItemsSuccess:
 
 
 CreateRobotJobResult = Annotated[
-    CreateRobotJobSuccess | IdempotencyKeyInUse | OrdersNotFound | OrdersNotShippable | InvalidInput,
+    CreateRobotJobSuccess
+    | OrdersRefused
+    | IdempotencyKeyInUse
+    | CarrierDisabled
+    | CarrierConfigNotFound
+    | InvalidInput,
     strawberry.union("CreateRobotJobResult", description="Of createRobotJob."),
 ]
 UpdateJobItemResultResult = Annotated[
@@ -132,8 +176,8 @@ RetryFailedItemsResult = Annotated[
 @strawberry.type
 class RobotJobMutations:
     @mutation(
-        "Make a pending job of orders, one item each.  All or nothing: one order that is missing, shipped or in an "
-        "open job refuses the whole.",
+        "Make a pending job of orders, one item each, with what is typed for it.  An order that is missing, shipped, "
+        "in an open job or wrong refuses the whole, or is left out, as `onInvalid` says.",
         roles=OPERATORS,
     )
     async def create_robot_job(
@@ -142,21 +186,19 @@ class RobotJobMutations:
         input: Annotated[CreateRobotJobInput, strawberry.argument(description="The job.")],  # noqa: A002
     ) -> CreateRobotJobResult:
         async with transaction(info) as work:
-            order_ids = parse_ids("orderIds", input.order_ids, at_most=ORDERS_AT_MOST)
             created = await domain.robot_jobs.create_robot_job(
                 work.connection,
                 workspace_id=work.membership.workspace_id,
                 created_by=work.membership.user_id,
                 carrier=input.carrier,
-                order_ids=order_ids,
+                selection=order_selection(input.order_ids, all_ready=input.all_ready),
                 job_type=input.job_type,
+                on_invalid=input.on_invalid,
+                ship_again_reason=input.ship_again.reason if input.ship_again is not None else None,
                 idempotency_key=input.idempotency_key,
             )
             work.announce(created.job)
-        return CreateRobotJobSuccess(
-            job=RobotJob.from_domain(created.job),
-            duplicate_order_ids=[strawberry.ID(str(order_id)) for order_id in created.duplicate_order_ids],
-        )
+        return CreateRobotJobSuccess.from_domain(created)
 
     @mutation(
         "Record how a try of an item ended.  Counts once: the same result again is answered as the first time.",

@@ -115,6 +115,9 @@ class RobotJob(Node):
     cancelled_count: int = strawberry.field(description="Items that were cancelled.")
     idempotency_key: str | None = strawberry.field(description="The caller's key; held while the job is active.")
     error: str | None = strawberry.field(description="Why the job as a whole failed or was cancelled.")
+    ship_again_reason: str | None = strawberry.field(
+        description="Why orders that were shipped before go out once more; null in all other jobs."
+    )
     created_by: str = strawberry.field(description="The user id of who created it.")
     started_at: dt.datetime | None = strawberry.field(description="When the first item was taken up or closed.")
     completed_at: dt.datetime | None = strawberry.field(description="When the last open item was closed.")
@@ -194,6 +197,7 @@ class RobotJob(Node):
             cancelled_count=job.cancelled_count,
             idempotency_key=job.idempotency_key,
             error=job.error,
+            ship_again_reason=job.ship_again_reason,
             created_by=job.created_by,
             started_at=job.started_at,
             completed_at=job.completed_at,
@@ -221,6 +225,7 @@ class Attempt:
     attempt: int = strawberry.field(description="Its number; the first is 1.")
     status: ItemStatus = strawberry.field(description="How it ended.")
     tracking_number: str | None = strawberry.field(description="The carrier's pedido number.")
+    value_sent: JSON | None = strawberry.field(description="What was typed into the portal in this try.")
     error_type: ErrorType | None = strawberry.field(description="Whose fault a failure was.")
     error_message: str | None = strawberry.field(description="What the robot said.")
     late_results: list[JSON] = strawberry.field(
@@ -241,8 +246,9 @@ class RobotJobItem(Node):
     validated_city: str | None = strawberry.field(
         description="The city as the portal writes it; null if none was found."
     )
-    value_sent: JSON | None = strawberry.field(
-        description="What is typed into the portal; null where none was recorded."
+    value_sent: JSON | None = strawberry.field(description="What is typed into the portal: the pedido input.")
+    previous_tracking_number: str | None = strawberry.field(
+        description="The number that the order had when it was said to ship it again."
     )
     error_type: ErrorType | None = strawberry.field(description="Whose fault a failure is.")
     error_message: str | None = strawberry.field(description="What the robot said.")
@@ -278,6 +284,7 @@ class RobotJobItem(Node):
                 attempt=each.attempt,
                 status=each.status,
                 tracking_number=each.tracking_number,
+                value_sent=JSON(each.value_sent) if each.value_sent is not None else None,
                 error_type=each.error_type,
                 error_message=each.error_message,
                 late_results=[JSON(late) for late in each.late_results],
@@ -299,6 +306,7 @@ class RobotJobItem(Node):
             carrier_guide_number=item.carrier_guide_number,
             validated_city=item.validated_city,
             value_sent=JSON(item.value_sent) if item.value_sent is not None else None,
+            previous_tracking_number=item.previous_tracking_number,
             error_type=item.error_type,
             error_message=item.error_message,
             outcome_unknown=item.outcome_unknown,

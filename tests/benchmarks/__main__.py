@@ -27,7 +27,14 @@ from api.settings import load_settings
 from api.tokens import Tokens
 from domain.carriers import Carrier, CityQuestion, validate_cities
 from domain.order_import import import_orders
-from domain.robot_jobs import ItemResult, ResultStatus, RobotJobItem, create_robot_job, update_job_item_result
+from domain.robot_jobs import (
+    ItemResult,
+    OrderSelection,
+    ResultStatus,
+    RobotJobItem,
+    create_robot_job,
+    update_job_item_result,
+)
 from domain.workspaces import Role
 from tests.tenants import Tenant, make_tenant
 
@@ -113,7 +120,7 @@ async def measure_domain(figures: Figures, tenant: Tenant) -> None:
                 workspace_id=tenant.workspace_id,
                 created_by="bench",
                 carrier=Carrier.COORDINADORA,
-                order_ids=[order.id for order in orders],
+                selection=OrderSelection([order.id for order in orders]),
             )
         return 1
 

@@ -8,19 +8,19 @@ from collections.abc import Awaitable
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from domain.dispatch_problems import DispatchProblemCode
 from domain.errors import DomainError
 from domain.events import EventType
 from domain.order_import import import_orders
 from domain.pages import PageRequest
 from domain.robot_jobs import (
     CreatedRobotJob,
-    DispatchBlock,
     IdempotencyKeyInUse,
     ItemResult,
     ItemStatus,
     JobFilter,
     JobStatus,
-    OrdersNotShippable,
+    OrdersRefused,
     RecordedResult,
     ResultConflict,
     ResultStatus,
@@ -52,11 +52,11 @@ async def test_two_creations_at_once_for_overlapping_orders_make_one_job(tenant:
         answers = await at_once(tenant.create(order_ids[:30]), tenant.create(order_ids[:9:-1]))
 
         [created] = [answer for answer in answers if isinstance(answer, CreatedRobotJob)]
-        [refusal] = [answer for answer in answers if isinstance(answer, OrdersNotShippable)]
-        assert {(blocked.block, blocked.job_id) for blocked in refusal.orders} == {
-            (DispatchBlock.IN_OPEN_JOB, created.job.id)
+        [refusal] = [answer for answer in answers if isinstance(answer, OrdersRefused)]
+        assert {(problem.code, problem.job_id) for order in refusal.refused for problem in order.problems} == {
+            (DispatchProblemCode.IN_OPEN_JOB, created.job.id)
         }
-        assert len(refusal.orders) == 20
+        assert len(refusal.refused) == 20
 
 
 async def test_a_thousand_results_sent_three_times_each_are_counted_once(tenant: Tenant) -> None:

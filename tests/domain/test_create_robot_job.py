@@ -7,20 +7,35 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from domain.base import new_id
+from domain.dispatch_problems import DispatchProblemCode, OrderProblems
 from domain.errors import InvalidInput
 from domain.events import EventType
 from domain.robot_jobs import (
-    DispatchBlock,
     IdempotencyKeyInUse,
     ItemResult,
     ItemStatus,
     JobStatus,
-    OrdersNotFound,
-    OrdersNotShippable,
+    OnInvalid,
+    OrdersRefused,
     ResultStatus,
     robot_job_items,
 )
 from tests.tenants import Tenant
+
+
+def codes(order: OrderProblems) -> list[DispatchProblemCode]:
+    return [problem.code for problem in order.problems]
+
+
+async def refused(
+    tenant: Tenant, *order_ids: uuid.UUID, on_invalid: OnInvalid = OnInvalid.REJECT_ALL
+) -> list[tuple[uuid.UUID, list[DispatchProblemCode]]]:
+    """Of a job that is refused and leaves no trace."""
+    before = await tenant.contents()
+    with pytest.raises(OrdersRefused) as refusal:
+        await tenant.create(order_ids, on_invalid=on_invalid)
+    assert await tenant.contents() == before
+    return [(order.order_id, codes(order)) for order in refusal.value.refused]
 
 
 async def test_a_new_job_is_pending_with_one_item_per_order_in_the_order_given(tenant: Tenant) -> None:
@@ -51,13 +66,56 @@ async def test_an_order_given_twice_counts_once_and_is_reported(tenant: Tenant) 
     assert created.duplicate_order_ids == (first,)
 
 
-async def test_the_carriers_city_is_kept_with_the_item_and_a_rejected_one_is_not(tenant: Tenant) -> None:
-    [good] = await tenant.orders(1, city="Ntáaga", department="Huila")
-    [bad] = await tenant.orders(1, city="Atlantis", department="Huila")
+async def test_the_carriers_city_and_what_is_typed_are_kept_with_the_item(tenant: Tenant) -> None:
+    [order] = await tenant.orders(1, city="Ntáaga", department="Huila")
 
-    in_hand = await tenant.job(orders=[good, bad])
+    [item] = (await tenant.job(orders=[order])).items
 
-    assert [item.validated_city for item in in_hand.items] == ["NATAGA (HLA)", None]
+    assert item.validated_city == "NATAGA (HLA)"
+    assert item.value_sent is not None
+    assert (item.value_sent["ciudad"], item.value_sent["departamento"]) == ("NATAGA (HLA)", "HLA")
+
+
+async def test_a_job_that_is_made_tells_what_was_corrected(tenant: Tenant) -> None:
+    [good] = await tenant.orders(1)
+    [corrected] = await tenant.orders(1, city="Ntáaga", department="Huila")
+
+    created = await tenant.create([good.id, corrected.id])
+
+    assert [(each.order_id, codes(each)) for each in created.warned] == [
+        (corrected.id, [DispatchProblemCode.MISSPELLED_CITY])
+    ]
+
+
+async def test_one_bad_order_refuses_the_whole(tenant: Tenant) -> None:
+    [good] = await tenant.orders(1)
+    [bad] = await tenant.orders(1, city="Atlantis")
+
+    assert await refused(tenant, good.id, bad.id) == [(bad.id, [DispatchProblemCode.CITY_NOT_COVERED])]
+
+
+async def test_bad_orders_are_left_out_and_told_in_the_same_shape(tenant: Tenant, other_tenant: Tenant) -> None:
+    [good] = await tenant.orders(1)
+    [bad] = await tenant.orders(1, city="Atlantis")
+    [foreign] = await other_tenant.orders(1)
+    with pytest.raises(OrdersRefused) as refusal:
+        await tenant.create([bad.id, good.id, foreign.id])
+
+    created = await tenant.create([bad.id, good.id, foreign.id], on_invalid=OnInvalid.SKIP_INVALID)
+
+    assert created.refused == refusal.value.refused
+    in_hand = await tenant.read(created.job.id)
+    assert (in_hand.job.total_items, [item.order_id for item in in_hand.items]) == (1, [good.id])
+    [event] = await tenant.events(created.job.id)
+    assert event.payload["totalItems"] == 1
+
+
+async def test_without_a_single_good_order_there_is_no_job(tenant: Tenant) -> None:
+    [bad] = await tenant.orders(1, city="Atlantis")
+
+    assert await refused(tenant, bad.id, on_invalid=OnInvalid.SKIP_INVALID) == [
+        (bad.id, [DispatchProblemCode.CITY_NOT_COVERED])
+    ]
 
 
 async def test_orders_that_are_missing_or_of_another_tenant_are_named_alike(
@@ -66,13 +124,11 @@ async def test_orders_that_are_missing_or_of_another_tenant_are_named_alike(
     [own] = await tenant.orders(1)
     [foreign] = await other_tenant.orders(1)
     unknown = new_id()
-    before = await tenant.contents()
 
-    with pytest.raises(OrdersNotFound) as refusal:
-        await tenant.create([own.id, foreign.id, unknown])
-
-    assert refusal.value.order_ids == (foreign.id, unknown)
-    assert await tenant.contents() == before
+    assert await refused(tenant, own.id, foreign.id, unknown) == [
+        (foreign.id, [DispatchProblemCode.ORDER_NOT_FOUND]),
+        (unknown, [DispatchProblemCode.ORDER_NOT_FOUND]),
+    ]
 
 
 @pytest.mark.parametrize("count", [0, 10_001])
@@ -138,66 +194,56 @@ async def test_each_tenant_has_keys_of_its_own(tenant: Tenant, other_tenant: Ten
     assert ours.job.idempotency_key == theirs.job.idempotency_key == "today"
 
 
-async def _refused_orders(tenant: Tenant, *order_ids: uuid.UUID) -> list[tuple[uuid.UUID, DispatchBlock]]:
-    before = await tenant.contents()
-    with pytest.raises(OrdersNotShippable) as refusal:
-        await tenant.create(order_ids)
-    assert await tenant.contents() == before
-    return [(blocked.order_id, blocked.block) for blocked in refusal.value.orders]
-
-
 async def test_an_order_with_a_tracking_number_is_not_shipped_again(tenant: Tenant) -> None:
     in_hand = await tenant.job(items=1, succeeded=1)
     [fresh] = await tenant.orders(1)
 
-    refused = await _refused_orders(tenant, fresh.id, in_hand.items[0].order_id)
-
-    assert refused == [(in_hand.items[0].order_id, DispatchBlock.ALREADY_SHIPPED)]
+    assert await refused(tenant, fresh.id, in_hand.items[0].order_id) == [
+        (in_hand.items[0].order_id, [DispatchProblemCode.ALREADY_SHIPPED])
+    ]
 
 
 async def test_an_order_in_an_open_job_is_refused_with_that_job(tenant: Tenant) -> None:
     in_hand = await tenant.job(items=1)
 
-    with pytest.raises(OrdersNotShippable) as refusal:
+    with pytest.raises(OrdersRefused) as refusal:
         await tenant.create([in_hand.items[0].order_id])
 
-    [blocked] = refusal.value.orders
-    assert (blocked.block, blocked.job_id) == (DispatchBlock.IN_OPEN_JOB, in_hand.job.id)
+    [order] = refusal.value.refused
+    [problem] = order.problems
+    assert (problem.code, problem.job_id) == (DispatchProblemCode.IN_OPEN_JOB, in_hand.job.id)
     assert str(in_hand.job.id) in refusal.value.message
 
 
 async def test_an_order_whose_outcome_is_unknown_is_refused(tenant: Tenant) -> None:
     in_hand = await tenant.job(items=1, failed=1)
     await tenant.lose_outcome(in_hand.items[0])
+    order_id = in_hand.items[0].order_id
 
-    refused = await _refused_orders(tenant, in_hand.items[0].order_id)
-
-    assert refused == [(in_hand.items[0].order_id, DispatchBlock.OUTCOME_UNKNOWN)]
+    assert await refused(tenant, order_id) == [(order_id, [DispatchProblemCode.OUTCOME_UNKNOWN])]
 
 
 async def test_an_order_whose_failed_item_is_flagged_for_review_is_refused(tenant: Tenant) -> None:
     in_hand = await tenant.job(items=1, failed=1)
     await tenant.succeed(in_hand.items[0])  # a conflict: it flags the item
+    order_id = in_hand.items[0].order_id
 
-    refused = await _refused_orders(tenant, in_hand.items[0].order_id)
-
-    assert refused == [(in_hand.items[0].order_id, DispatchBlock.OUTCOME_UNKNOWN)]
+    assert await refused(tenant, order_id) == [(order_id, [DispatchProblemCode.OUTCOME_UNKNOWN])]
 
 
 async def test_an_order_that_was_shipped_without_a_number_is_refused(tenant: Tenant) -> None:
     in_hand = await tenant.job(items=1)
     await tenant.report(ItemResult(item_id=in_hand.items[0].id, status=ResultStatus.SUCCESS))
+    order_id = in_hand.items[0].order_id
 
-    refused = await _refused_orders(tenant, in_hand.items[0].order_id)
-
-    assert refused == [(in_hand.items[0].order_id, DispatchBlock.ALREADY_SHIPPED)]
+    assert await refused(tenant, order_id) == [(order_id, [DispatchProblemCode.ALREADY_SHIPPED])]
 
 
 async def test_an_order_that_was_put_away_is_refused(tenant: Tenant) -> None:
     [order] = await tenant.orders(1)
     await tenant.change_order(order.id, archived_at=order.created_at)
 
-    assert await _refused_orders(tenant, order.id) == [(order.id, DispatchBlock.ARCHIVED)]
+    assert await refused(tenant, order.id) == [(order.id, [DispatchProblemCode.ARCHIVED])]
 
 
 async def test_an_order_that_failed_may_go_into_another_job(tenant: Tenant) -> None:

@@ -8,21 +8,22 @@ import pytest
 from domain.base import new_id
 from domain.carriers import Carrier
 from domain.city_matching import CityOutcome
-from domain.dispatch import DispatchPreview, DispatchProblemCode, PreviewedOrder, preview_dispatch
+from domain.dispatch_problems import DispatchProblemCode
 from domain.errors import InvalidInput
 from domain.orders import Order
+from domain.robot_jobs import CheckedOrder, DispatchPreview, OrderSelection, preview_dispatch
 from tests.tenants import Tenant
 
 
 async def _preview(tenant: Tenant, *order_ids: uuid.UUID) -> DispatchPreview:
     before = await tenant.contents()
     async with tenant.work() as connection:
-        preview = await preview_dispatch(connection, Carrier.COORDINADORA, order_ids)
+        preview = await preview_dispatch(connection, Carrier.COORDINADORA, OrderSelection(order_ids))
     assert await tenant.contents() == before
     return preview
 
 
-def _codes(previewed: PreviewedOrder) -> list[DispatchProblemCode]:
+def _codes(previewed: CheckedOrder) -> list[DispatchProblemCode]:
     return [problem.code for problem in previewed.problems]
 
 
@@ -34,7 +35,7 @@ async def test_a_good_order_is_answered_with_its_carrier_city(tenant: Tenant) ->
     assert (previewed.outcome, previewed.carrier_city, previewed.problems) == (
         CityOutcome.OK,
         "MEDELLIN (ANT)",
-        [],
+        (),
     )
 
 
@@ -60,6 +61,8 @@ async def test_a_corrected_city_is_a_warning(tenant: Tenant) -> None:
         ({"address": ""}, DispatchProblemCode.ADDRESS_MISSING),
         ({"recipient_phone": "309 123 456"}, DispatchProblemCode.PHONE_INVALID),
         ({"total_cop": Decimal("42090.3")}, DispatchProblemCode.AMOUNT_NOT_WHOLE_PESOS),
+        ({"total_cop": Decimal(0)}, DispatchProblemCode.COD_AMOUNT_MISSING),
+        ({"declared_value_cop": Decimal("55000.5")}, DispatchProblemCode.AMOUNT_NOT_WHOLE_PESOS),
         ({"tracking_number": "PED-1"}, DispatchProblemCode.ALREADY_SHIPPED),
     ],
 )
@@ -126,17 +129,18 @@ async def test_answers_stand_in_the_order_asked_and_missing_ids_are_named(tenant
 async def test_no_orders_or_too_many_are_refused(tenant: Tenant, count: int) -> None:
     with pytest.raises(InvalidInput, match="1 to 10,000"):
         async with tenant.work() as connection:
-            await preview_dispatch(connection, Carrier.COORDINADORA, [new_id() for _ in range(count)])
+            await preview_dispatch(connection, Carrier.COORDINADORA, OrderSelection([new_id() for _ in range(count)]))
 
 
 async def test_a_preview_agrees_with_what_a_job_then_keeps(tenant: Tenant) -> None:
     orders: list[Order] = [
         *(await tenant.orders(1)),
         *(await tenant.orders(1, city="Ntáaga", department="Huila")),
-        *(await tenant.orders(1, city="Atlantis")),
     ]
     preview = await _preview(tenant, *(order.id for order in orders))
 
     in_hand = await tenant.job(orders=orders)
 
-    assert [item.validated_city for item in in_hand.items] == [previewed.carrier_city for previewed in preview.orders]
+    assert [(item.validated_city, item.value_sent) for item in in_hand.items] == [
+        (previewed.carrier_city, previewed.pedido_input) for previewed in preview.orders
+    ]

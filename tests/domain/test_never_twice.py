@@ -2,11 +2,11 @@
 
 import pytest
 
+from domain.dispatch_problems import DispatchProblemCode
 from domain.robot_jobs import (
-    DispatchBlock,
     ItemResult,
     JobStatus,
-    OrdersNotShippable,
+    OrdersRefused,
     RecordedResult,
     ResultStatus,
     find_blocked_orders,
@@ -19,11 +19,12 @@ async def test_an_order_whose_item_is_flagged_for_review_goes_into_no_other_job(
     first = await tenant.job(orders=[order], failed=1)
     await tenant.succeed(first.items[0])  # after an error for the same try: nobody knows which is true
 
-    with pytest.raises(OrdersNotShippable) as refusal:
+    with pytest.raises(OrdersRefused) as refusal:
         await tenant.job(orders=[order])
 
-    assert [(each.block, each.job_id) for each in refusal.value.orders] == [
-        (DispatchBlock.OUTCOME_UNKNOWN, first.job.id)
+    [refused] = refusal.value.refused
+    assert [(problem.code, problem.job_id) for problem in refused.problems] == [
+        (DispatchProblemCode.OUTCOME_UNKNOWN, first.job.id)
     ]
 
 
@@ -42,9 +43,9 @@ async def test_an_order_that_was_shipped_without_a_number_goes_into_no_other_job
     await tenant.report(ItemResult(item_id=first.items[0].id, status=ResultStatus.SUCCESS))
 
     async with tenant.work() as connection:
-        [blocked] = await find_blocked_orders(connection, [order])
+        blocked = await find_blocked_orders(connection, [order])
 
-    assert blocked.block is DispatchBlock.ALREADY_SHIPPED
+    assert blocked[order.id].code is DispatchProblemCode.ALREADY_SHIPPED
 
 
 async def test_a_number_that_comes_later_completes_the_success(tenant: Tenant) -> None:
@@ -62,9 +63,11 @@ async def test_a_retry_takes_the_city_that_was_corrected_meanwhile(tenant: Tenan
     in_hand = await tenant.job(items=1, failed=1)
     await tenant.change_order(in_hand.items[0].order_id, city="Envigado")
 
-    retried = await tenant.retry(in_hand.job.id)
+    [item] = (await tenant.retry(in_hand.job.id)).items
 
-    assert [item.validated_city for item in retried.items] == ["ENVIGADO (ANT)"]
+    assert item.validated_city == "ENVIGADO (ANT)"
+    assert item.value_sent is not None
+    assert item.value_sent["ciudad"] == "ENVIGADO (ANT)"
 
 
 async def test_a_late_proof_names_the_other_job_that_is_about_to_ship_the_order(tenant: Tenant) -> None:

@@ -99,14 +99,36 @@ async def test_the_event_of_a_retry_names_the_items_and_their_attempts(tenant: T
 
 
 async def test_a_retried_item_has_its_orders_city_as_it_is_now(tenant: Tenant) -> None:
-    [order] = await tenant.orders(1, city="Atlantis")
-    in_hand = await tenant.job(orders=[order])
-    await tenant.fail(in_hand.items[0])
-    await tenant.change_order(order.id, city="Cali", department="Valle")
+    in_hand = await tenant.job(items=1, failed=1)
+    await tenant.change_order(in_hand.items[0].order_id, city="Cali", department="Valle")
 
     retried = await tenant.retry(in_hand.job.id)
 
-    assert [item.validated_city for item in [*in_hand.items, *retried.items]] == [None, "CALI (VALLE)"]
+    cities = [item.validated_city for item in [*in_hand.items, *retried.items]]
+    assert cities == ["MEDELLIN (ANT)", "CALI (VALLE)"]
+
+
+async def test_an_item_whose_order_the_carrier_would_refuse_now_is_passed_over(tenant: Tenant) -> None:
+    in_hand = await tenant.job(items=2, failed=2)
+    spoilt = in_hand.items[0]
+    await tenant.change_order(spoilt.order_id, recipient_phone="12")
+
+    retried = await tenant.retry(in_hand.job.id)
+
+    assert [item.id for item in retried.items] == [in_hand.items[1].id]
+    [skipped] = retried.skipped
+    assert (skipped.item_id, "2 digits" in skipped.message) == (spoilt.id, True)
+
+
+async def test_what_was_typed_in_each_try_is_kept(tenant: Tenant) -> None:
+    in_hand = await tenant.job(items=1, failed=1)
+    await tenant.change_order(in_hand.items[0].order_id, address="Carrera 9 # 1-1")
+    [retried] = (await tenant.retry(in_hand.job.id)).items
+    await tenant.succeed(retried)
+
+    typed = [attempt.value_sent for attempt in await tenant.attempts(retried)]
+
+    assert [each and each["direccion"] for each in typed] == ["Calle 1 # 2-3", "Carrera 9 # 1-1"]
 
 
 async def test_the_earlier_attempts_are_kept(tenant: Tenant) -> None:

@@ -52,7 +52,8 @@ def _another(table: sa.Table, row: dict[str, Any]) -> dict[str, Any]:
     if table is events:
         return copy | {"seq": row["seq"] + 90}
     if table is robot_job_items:
-        return copy | {"status": "cancelled", "completed_at": row["created_at"], "closed_by": "system"}
+        cancelled = {"status": "cancelled", "completed_at": row["created_at"], "closed_by": "system"}
+        return copy | cancelled | {"error_type": None, "tracking_number": None}
     return copy
 
 

@@ -7,12 +7,12 @@ CREATE = (
     """mutation ($input: CreateRobotJobInput!) { createRobotJob(input: $input) { __typename ...Failed
         ... on CreateRobotJobSuccess {
             job { id status carrier jobType totalItems successCount errorCount cancelledCount idempotencyKey createdBy }
-            duplicateOrderIds
+            duplicateOrderIds moreAreReady refused { ...Refused } warned { ...Refused }
         }
         ... on IdempotencyKeyInUse { job { id status idempotencyKey } }
-        ... on OrdersNotFound { orderIds }
-        ... on OrdersNotShippable { orders { orderId reference block message jobId } }
-    } }"""
+        ... on OrdersRefused { refused { ...Refused } }
+    } }
+    fragment Refused on OrderProblems { orderId reference problems { code message isWarning jobId } }"""
     + FAILED
 )
 REPORT = (

@@ -77,8 +77,10 @@ async def test_create_lists_the_orders_that_are_missing(tenant: Tenant, operator
 
     answer = await operator.do(CREATE, carrier="COORDINADORA", orderIds=[*known, unknown, *foreign])
 
-    assert (answer["__typename"], answer["code"]) == ("OrdersNotFound", "ORDERS_NOT_FOUND")
-    assert answer["orderIds"] == [unknown, *foreign]
+    assert (answer["__typename"], answer["code"]) == ("OrdersRefused", "ORDERS_REFUSED")
+    assert [(each["orderId"], each["reference"], each["problems"][0]["code"]) for each in answer["refused"]] == [
+        (order_id, None, "ORDER_NOT_FOUND") for order_id in (unknown, *foreign)
+    ]
     assert await jobs_of(tenant) == 0
 
 
@@ -95,14 +97,17 @@ async def test_create_says_why_each_order_cannot_be_shipped(tenant: Tenant, oper
         CREATE, carrier="COORDINADORA", orderIds=[str(free.id), shipped, is_open, str(archived.id), unknown]
     )
 
-    assert (answer["__typename"], answer["code"]) == ("OrdersNotShippable", "ORDERS_NOT_SHIPPABLE")
-    assert [(each["orderId"], each["block"], each["jobId"]) for each in answer["orders"]] == [
+    assert (answer["__typename"], answer["code"]) == ("OrdersRefused", "ORDERS_REFUSED")
+    assert [
+        (each["orderId"], problem["code"], problem["jobId"])
+        for each in answer["refused"]
+        for problem in each["problems"]
+    ] == [
         (shipped, "ALREADY_SHIPPED", None),
         (is_open, "IN_OPEN_JOB", str(taken.job.id)),
         (str(archived.id), "ARCHIVED", None),
         (unknown, "OUTCOME_UNKNOWN", str(unsettled.job.id)),
     ]
-    assert all(each["reference"] in each["message"] for each in answer["orders"])
     assert await jobs_of(tenant) == 2
 
 
@@ -111,6 +116,53 @@ async def test_create_of_nothing_is_invalid(tenant: Tenant, operator: Caller) ->
 
     assert (answer["__typename"], answer["code"]) == ("InvalidInput", "INVALID_INPUT")
     assert [problem["path"] for problem in answer["problems"]] == ["orderIds"]
+
+
+async def test_create_leaves_bad_orders_out_where_it_may(tenant: Tenant, operator: Caller) -> None:
+    [good] = await tenant.orders(1, city="Medelin")
+    [bad] = await tenant.orders(1, city="Atlantis")
+
+    answer = await operator.do(CREATE, carrier="COORDINADORA", orderIds=ids([bad, good]), onInvalid="SKIP_INVALID")
+
+    assert (answer["__typename"], answer["job"]["totalItems"]) == ("CreateRobotJobSuccess", 1)
+    for what, order, code in (("refused", bad, "CITY_NOT_COVERED"), ("warned", good, "MISSPELLED_CITY")):
+        [told] = answer[what]
+        assert (told["orderId"], told["reference"]) == (str(order.id), order.reference)
+        assert [problem["code"] for problem in told["problems"]] == [code]
+
+
+async def test_create_takes_all_that_is_ready(tenant: Tenant, operator: Caller) -> None:
+    await tenant.configure()
+    await tenant.orders(2)
+
+    answer = await operator.do(CREATE, carrier="COORDINADORA", allReady=True)
+
+    assert (answer["__typename"], answer["job"]["totalItems"]) == ("CreateRobotJobSuccess", 2)
+    assert answer["moreAreReady"] is False
+    again = await operator.do(CREATE, carrier="COORDINADORA", allReady=True)
+    assert (again["__typename"], again["refused"]) == ("OrdersRefused", [])
+
+
+async def test_create_of_all_that_is_ready_needs_a_config_that_is_switched_on(tenant: Tenant, operator: Caller) -> None:
+    assert (await operator.do(CREATE, carrier="COORDINADORA", allReady=True))["code"] == "CARRIER_CONFIG_NOT_FOUND"
+
+    await tenant.configure(is_enabled=False)
+
+    assert (await operator.do(CREATE, carrier="COORDINADORA", allReady=True))["code"] == "CARRIER_DISABLED"
+
+
+async def test_create_ships_again_with_a_reason(tenant: Tenant, operator: Caller) -> None:
+    shipped = await tenant.job(items=1, succeeded=1)
+    order_id = str(shipped.items[0].order_id)
+
+    refused = await operator.do(CREATE, carrier="COORDINADORA", orderIds=[order_id])
+    answer = await operator.do(
+        CREATE, carrier="COORDINADORA", orderIds=[order_id], shipAgain={"reason": "It was lost."}
+    )
+
+    assert refused["__typename"] == "OrdersRefused"
+    job = (await tenant.read(uuid.UUID(answer["job"]["id"]))).job
+    assert job.ship_again_reason == "It was lost."
 
 
 # updateJobItemResult

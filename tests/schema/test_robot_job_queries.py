@@ -103,7 +103,7 @@ async def test_an_item_shows_all_it_has(tenant: Tenant, operator: Caller) -> Non
         "trackingNumber": "P-2",
         "carrierGuideNumber": None,
         "validatedCity": "MEDELLIN (ANT)",
-        "valueSent": None,
+        "valueSent": item.value_sent,
         "errorType": None,
         "errorMessage": None,
         "outcomeUnknown": False,
