@@ -35,8 +35,8 @@ class Settings(BaseSettings):
     migration_database_url: str | None = Field(
         None,
         validation_alias="MIGRATION_DATABASE_URL",
-        description="The same database as the role that owns the tables, for migrate, seed and token. "
-        "Unset: DATABASE_URL.",
+        description="The same database as the role that owns the tables, for migrate, seed, token and "
+        "credentials rotate. Unset: DATABASE_URL.",
     )
     home: Path = Field(Path(".robot-jobs"), description="Folder of the embedded PostgreSQL and of generated secrets.")
     host: str = Field("127.0.0.1", description="Address to listen on.")

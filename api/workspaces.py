@@ -33,7 +33,7 @@ def developer_id(role: Role) -> str:
 async def seed_demo_workspace(urls: DatabaseUrls) -> bool:
     """Make the demo workspace, unless it is there: a member of every role, the sample orders, a carrier config.
 
-    False if it was there already.      What people have done in it since is left alone.
+    False if it was there already; what people have done in it since is left alone.
     """
     async with owner_transaction(urls) as connection:
         await enter_system(connection)
