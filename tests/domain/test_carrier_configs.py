@@ -326,6 +326,13 @@ async def test_each_role_sees_what_is_for_it(shop: Tenant, table: sa.Table) -> N
     assert seen == expected
 
 
+async def test_a_robot_of_other_carriers_sees_no_password(shop: Tenant) -> None:
+    for carriers, seen in (("{sandbox}", 0), ("{}", 0), ("{sandbox,coordinadora}", 1), ("", 1)):
+        async with shop.work(Role.ROBOT) as connection:
+            await connection.execute(sa.select(sa.func.set_config("robot_jobs.carriers", carriers, True)))
+            assert await count(connection, carrier_secrets) == seen, carriers
+
+
 @any_table
 async def test_another_tenant_sees_nothing(shop: Tenant, other_tenant: Tenant, table: sa.Table) -> None:
     for role in Role:
