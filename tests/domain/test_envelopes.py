@@ -6,7 +6,17 @@ from typing import Any
 
 import pytest
 
-from domain.envelopes import Envelope, EnvelopeUnreadable, InvalidKeyRing, KeyRing, rewrap, seal, unseal
+from domain.envelopes import (
+    Envelope,
+    EnvelopeUnreadable,
+    InvalidKeyRing,
+    KeyRing,
+    _unwrap,
+    _wrap,
+    rewrap,
+    seal,
+    unseal,
+)
 
 ONE = base64.b64encode(b"1" * 32).decode()
 TWO = base64.b64encode(b"2" * 32).decode()
@@ -44,6 +54,15 @@ def test_it_does_not_open_elsewhere(key_ring: KeyRing) -> None:
 def test_texts_that_run_together_are_still_different_places(key_ring: KeyRing) -> None:
     with pytest.raises(EnvelopeUnreadable):
         unseal(key_ring, seal(key_ring, "secret", bound_to=("a", "b")), bound_to=("ab",))
+
+
+def test_the_ciphertext_is_bound_for_itself(key_ring: KeyRing) -> None:
+    """Even where somebody has wrapped its data key for another row."""
+    envelope = seal(key_ring, "secret", bound_to=HERE)
+    wrapped_key, nonce = _wrap(key_ring, _unwrap(key_ring, envelope, HERE), ELSEWHERE)
+
+    with pytest.raises(EnvelopeUnreadable, match="its ciphertext"):
+        unseal(key_ring, replace(envelope, wrapped_key=wrapped_key, wrapped_key_nonce=nonce), bound_to=ELSEWHERE)
 
 
 @pytest.mark.parametrize("part", [field.name for field in fields(Envelope)])
