@@ -45,6 +45,8 @@ HERE = "workspace_id = (SELECT app_workspace_id())"
 ADMIN = "workspace_id = (SELECT app_admin_workspace_id())"
 ROBOT = "workspace_id = (SELECT app_robot_workspace_id())"
 SYSTEM = "(SELECT app_is_system())"
+# Not while a carrier is named: what is deleted then, without a WHERE, is one workspace's even in the system scope.
+SYSTEM_ALONE = f"{SYSTEM} AND (SELECT app_carrier()) IS NULL"
 # A key may be limited to some carriers (migration 0002); the setting is empty for whoever is not.
 _LIMIT = "(SELECT nullif(current_setting('robot_jobs.carriers', true), ''))"
 OF_ITS_CARRIER = f"({_LIMIT} IS NULL OR carrier = ANY ({_LIMIT}::text[]))"
@@ -59,9 +61,9 @@ POLICIES: dict[str, list[tuple[str, str | None, str | None]]] = {
     ],
     # No policy lets an admin read: to replace a password is to delete the row blindly and to insert another.
     "carrier_secrets": [
-        ("SELECT", f"{ROBOT} AND {OF_ITS_CARRIER} OR {SYSTEM}", None),
+        ("ALL", SYSTEM_ALONE, SYSTEM_ALONE),
+        ("SELECT", f"{ROBOT} AND {OF_ITS_CARRIER}", None),
         ("INSERT", None, ADMIN),
-        ("UPDATE", SYSTEM, SYSTEM),
         ("DELETE", f"{ADMIN} AND carrier = (SELECT app_carrier())", None),
     ],
     "credential_reads": [

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from api.database import owner_engine
 from domain.base import new_id
 from domain.carrier_configs import (
     PASSWORD_AT_MOST,
@@ -29,7 +30,7 @@ from domain.carrier_configs import (
 from domain.carriers import Carrier
 from domain.errors import InvalidInput
 from domain.pedido_input import ShippingDefaults, UnitsStep
-from domain.workspaces import Role
+from domain.workspaces import Role, enter_system, enter_workspace
 from tests.conftest import Database
 from tests.domain.secrets import KEY_RING, as_superuser, read_password, upsert
 from tests.tenants import Tenant
@@ -424,6 +425,27 @@ async def test_a_delete_that_names_no_carrier_removes_no_password(shop: Tenant, 
         assert (await connection.execute(sa.delete(carrier_secrets))).rowcount == 0
 
     assert len(await as_superuser(database, carrier_secrets, shop)) == 1
+
+
+async def test_a_password_replaced_in_the_systems_scope_is_one_workspaces(
+    shop: Tenant, other_tenant: Tenant, database: Database
+) -> None:
+    await upsert(other_tenant, username="eve", password="two")
+
+    async with owner_engine(database.urls).begin() as connection:
+        await enter_system(connection)
+        await enter_workspace(connection, shop.user(Role.ADMIN), shop.workspace_id)
+        await upsert_carrier_config(
+            connection,
+            CARRIER,
+            CarrierConfigChanges(password="new"),
+            workspace_id=shop.workspace_id,
+            updated_by="command line",
+            key_ring=KEY_RING,
+        )
+
+    assert await read_password(shop) == "new"
+    assert await read_password(other_tenant) == "two"
 
 
 @pytest.mark.parametrize("role", list(Role))
