@@ -13,10 +13,11 @@ from api.health import health_routes
 from api.settings import Settings
 from api.tokens import Tokens
 from api.wakeups import PostgresWakeUps
+from domain.envelopes import KeyRing
 from schema.context import Database
 
 
-def create_app(settings: Settings, urls: DatabaseUrls, tokens: Tokens) -> FastAPI:
+def create_app(settings: Settings, urls: DatabaseUrls, tokens: Tokens, *, key_ring: KeyRing | None = None) -> FastAPI:
     """The API on that database.  Its start raises DatabaseError on a role that row level security does not bind."""
     engine = app_engine(settings, urls)
     wakeups = PostgresWakeUps(urls.app)
@@ -29,7 +30,7 @@ def create_app(settings: Settings, urls: DatabaseUrls, tokens: Tokens) -> FastAP
         await engine.dispose()
 
     app = FastAPI(title="Robot jobs", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
-    app.include_router(Router(settings, tokens, Database(engine), wakeups))
+    app.include_router(Router(settings, tokens, Database(engine), wakeups, key_ring=key_ring))
     app.router.routes.extend(health_routes(engine))
     if settings.graphiql:
         app.mount("/graphiql", graphiql_assets)

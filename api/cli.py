@@ -21,19 +21,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from api.credential_keys import load_key_ring, require_key_ring
 from api.database import (
     DatabaseError,
     DatabaseUrls,
     app_engine,
     bring_up_to_date,
     find_database,
+    owner_transaction,
     refuse_outdated,
     refuse_unsafe,
 )
 from api.embedded_postgres import EmbeddedPostgresError
 from api.settings import Settings, SettingsError, load_settings
 from api.workspaces import DEMO_WORKSPACE_ID, UnknownWorkspace, developer_id, ensure_developer, seed_demo_workspace
-from domain.workspaces import Role
+from domain.envelopes import KeyRing
+from domain.workspaces import Role, enter_system
 
 if TYPE_CHECKING:
     from api.tokens import Tokens
@@ -47,6 +50,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+credentials = typer.Typer(help="The keys that portal passwords are kept with.", no_args_is_help=True)
+app.add_typer(credentials, name="credentials")
 
 
 def main() -> None:
@@ -75,7 +80,8 @@ def serve(
         importlib.import_module("api.app")
         urls = finding.result()
     tokens = asyncio.run(_prepare(settings, urls, dev=dev))
-    _serve(settings, urls, tokens, listener, dev=dev)
+    key_ring = load_key_ring(settings, may_make=dev or urls.is_embedded)
+    _serve(settings, urls, tokens, listener, key_ring=key_ring, dev=dev)
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -111,7 +117,15 @@ async def _prepare(settings: Settings, urls: DatabaseUrls, *, dev: bool) -> "Tok
     return tokens
 
 
-def _serve(settings: Settings, urls: DatabaseUrls, tokens: "Tokens", listener: socket.socket, *, dev: bool) -> None:
+def _serve(
+    settings: Settings,
+    urls: DatabaseUrls,
+    tokens: "Tokens",
+    listener: socket.socket,
+    *,
+    key_ring: KeyRing | None,
+    dev: bool,
+) -> None:
     import uvicorn
 
     from api.app import create_app
@@ -124,7 +138,7 @@ def _serve(settings: Settings, urls: DatabaseUrls, tokens: "Tokens", listener: s
                 typer.echo(_banner(f"http://{host}:{port}", tokens if dev else None))
 
     config = uvicorn.Config(
-        create_app(settings, urls, tokens),
+        create_app(settings, urls, tokens, key_ring=key_ring),
         ws="websockets-sansio",
         ws_per_message_deflate=False,
         ws_max_size=settings.max_body_bytes,
@@ -201,6 +215,46 @@ def schema() -> None:
     from schema import schema as contract
 
     typer.echo(contract.as_str())
+
+
+@credentials.command()
+def new_key() -> None:
+    """Print the keys of the settings with a fresh one in front, as ROBOT_JOBS_CREDENTIAL_KEYS takes them.
+
+    Nothing is changed: docs/operations.md says how to bring a new key into use.
+    """
+    settings = load_settings()
+    is_embedded = settings.database_url is None
+    typer.echo(KeyRing.with_new_key(load_key_ring(settings, may_make=is_embedded)).as_text())
+
+
+@credentials.command()
+def rotate() -> None:
+    """Put all portal passwords under the newest key.  Safe to repeat, and beside running servers."""
+    settings = load_settings()
+    key_ring = require_key_ring(settings, may_make=settings.database_url is None)
+
+    async def run() -> int:
+        from domain.credentials import rewrap_carrier_secrets
+
+        urls = await find_database(settings)
+        after, rewrapped, unreadable = None, 0, 0
+        while True:
+            async with owner_transaction(urls) as connection:
+                await enter_system(connection)
+                batch = await rewrap_carrier_secrets(connection, key_ring, after=after)
+            after = batch.last
+            rewrapped += batch.rewrapped
+            unreadable += len(batch.unreadable)
+            for each in batch.unreadable:
+                typer.echo(f"workspace {each.workspace_id}, {each.carrier}: {each.reason}", err=True)
+            if after is None:
+                break
+        typer.echo(f"Key version {key_ring.newest}: {rewrapped} rewrapped, {unreadable} cannot be unwrapped.")
+        return unreadable
+
+    if asyncio.run(run()):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -20,6 +20,7 @@ from api.graphiql import asks_for_graphiql, graphiql_page
 from api.graphql_sockets import SocketHandler, SocketMessages
 from api.settings import Settings
 from api.tokens import Tokens
+from domain.envelopes import KeyRing
 from schema import schema
 from schema.context import Context, Database, WakeUps
 from schema.errors import ErrorCode
@@ -36,12 +37,20 @@ class Router(GraphQLRouter[Context, None]):
     websocket_adapter_class = SocketMessages
     graphql_transport_ws_handler_class = SocketHandler
 
-    def __init__(self, settings: Settings, tokens: Tokens, database: Database, wakeups: WakeUps) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        tokens: Tokens,
+        database: Database,
+        wakeups: WakeUps,
+        *,
+        key_ring: KeyRing | None = None,
+    ) -> None:
         self._tokens = tokens
         self._shows_graphiql = settings.graphiql
 
         async def context(connection: HTTPConnection) -> Context:
-            new = Context(database, wakeups)
+            new = Context(database, wakeups, key_ring=key_ring)
             if connection.scope["type"] == "http":
                 new.authenticate(tokens.principal, connection.headers)
             return new

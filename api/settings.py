@@ -9,6 +9,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from domain.envelopes import KeyRing
+
 PREFIX = "ROBOT_JOBS_"
 SHORTEST_SECRET = 32
 _URL_PARAMETERS = {"host", "port", "user", "password", "database", "ssl", "target_session_attrs"}
@@ -33,8 +35,8 @@ class Settings(BaseSettings):
     migration_database_url: str | None = Field(
         None,
         validation_alias="MIGRATION_DATABASE_URL",
-        description="The same database as the role that owns the tables, for migrate, seed and token. "
-        "Unset: DATABASE_URL.",
+        description="The same database as the role that owns the tables, for migrate, seed, token and "
+        "credentials rotate. Unset: DATABASE_URL.",
     )
     home: Path = Field(Path(".robot-jobs"), description="Folder of the embedded PostgreSQL and of generated secrets.")
     host: str = Field("127.0.0.1", description="Address to listen on.")
@@ -46,6 +48,12 @@ class Settings(BaseSettings):
     )
     jwt_issuer: str | None = Field(None, description="If set, tokens must carry it as `iss`.")
     jwt_audience: str | None = Field(None, description="If set, tokens must carry it as `aud`.")
+    credential_keys: SecretStr | None = Field(
+        None,
+        description="Keys that portal passwords are kept with: version:base64 of 32 bytes, separated by commas; the "
+        "newest encrypts. Unset with the embedded PostgreSQL: one is made and kept in the home folder; otherwise no "
+        "passwords can be kept.",
+    )
     allowed_origins: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
         description="Origins of pages that may call the API from a browser, separated by commas.",
@@ -76,6 +84,15 @@ class Settings(BaseSettings):
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value()) < SHORTEST_SECRET:
             raise ValueError(f"must be {SHORTEST_SECRET} characters or longer")
+        return value
+
+    @field_validator("credential_keys")
+    @classmethod
+    def _is_key_ring(cls, value: SecretStr | None) -> SecretStr | None:
+        """An empty one is as good as none."""
+        if value is None or not value.get_secret_value().strip():
+            return None
+        KeyRing.parse(value.get_secret_value())
         return value
 
     @field_validator("database_url", "migration_database_url")

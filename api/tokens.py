@@ -1,15 +1,14 @@
 """Tokens of people: JWTs signed with HS256."""
 
 import datetime as dt
-import os
 import secrets
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import jwt
 
+from api.kept_secrets import kept_secret
 from api.settings import SHORTEST_SECRET, Settings, SettingsError
 from schema.context import Principal, Unauthenticated
 
@@ -92,35 +91,9 @@ def load_tokens(settings: Settings, *, may_make_secret: bool) -> Tokens:
     if settings.jwt_secret is not None:
         secret = settings.jwt_secret.get_secret_value()
     elif may_make_secret:
-        secret = _kept_secret(settings.home / "jwt-secret")
+        secret = kept_secret(settings.home / "jwt-secret", lambda: secrets.token_urlsafe(48))
         if len(secret) < SHORTEST_SECRET:
             raise SettingsError(f"ROBOT_JOBS_HOME: {settings.home / 'jwt-secret'} holds no secret; remove the file")
     else:
         raise SettingsError("ROBOT_JOBS_JWT_SECRET: is required with DATABASE_URL; 32 characters or more")
     return Tokens(secret, settings.jwt_issuer, settings.jwt_audience)
-
-
-def _kept_secret(path: Path) -> str:
-    """Made once, readable by its owner only; two processes at once keep the same one."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            _make_secret(path)
-        return path.read_text().strip()
-    except (OSError, UnicodeError) as error:
-        raise SettingsError(f"ROBOT_JOBS_HOME: cannot keep a secret in {path.parent}: {error}") from error
-
-
-def _make_secret(path: Path) -> None:
-    fresh = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_urlsafe(48))
-        file.flush()
-        os.fsync(file.fileno())  # what is linked must be whole after a power cut, too
-    try:
-        os.link(fresh, path)  # whole or not at all, and never over one that is there
-    except FileExistsError:
-        pass
-    finally:
-        fresh.unlink()

@@ -4,6 +4,8 @@ import uuid
 from importlib.resources import files
 
 from api.database import DatabaseUrls, owner_transaction
+from domain.carrier_configs import CarrierConfigChanges, upsert_carrier_config
+from domain.carriers import Carrier
 from domain.order_import import import_orders
 from domain.workspaces import (
     Membership,
@@ -29,9 +31,9 @@ def developer_id(role: Role) -> str:
 
 
 async def seed_demo_workspace(urls: DatabaseUrls) -> bool:
-    """Make the demo workspace with a member of every role and the sample orders; False if it was there already.
+    """Make the demo workspace, unless it is there: a member of every role, the sample orders, a carrier config.
 
-    What people have done in it since is left alone.
+    False if it was there already; what people have done in it since is left alone.
     """
     async with owner_transaction(urls) as connection:
         await enter_system(connection)
@@ -43,6 +45,15 @@ async def seed_demo_workspace(urls: DatabaseUrls) -> bool:
         sample = (files("clients") / "console" / "sample_orders.csv").read_text(encoding="utf-8")
         await enter_workspace(connection, developer_id(Role.OPERATOR), DEMO_WORKSPACE_ID)
         await import_orders(connection, workspace_id=DEMO_WORKSPACE_ID, csv_text=sample)
+        await enter_workspace(connection, developer_id(Role.ADMIN), DEMO_WORKSPACE_ID)
+        await upsert_carrier_config(
+            connection,
+            Carrier.COORDINADORA,
+            CarrierConfigChanges(username="demo"),
+            workspace_id=DEMO_WORKSPACE_ID,
+            updated_by=developer_id(Role.ADMIN),
+            key_ring=None,
+        )
     return True
 
 

@@ -19,7 +19,8 @@ import domain.carrier_configs
 import domain.errors
 import domain.orders
 import domain.robot_jobs
-from schema import errors, orders
+from schema import carrier_configs, errors, orders
+from schema.carrier_configs import CarrierConfigMutations, CarrierConfigQueries
 from schema.carriers import CarrierQueries
 from schema.context import Context
 from schema.dispatch import DispatchQueries
@@ -35,7 +36,7 @@ TOKENS_AT_MOST = 1_000
 
 
 @strawberry.type(description="Everything that can be read.  For every member of the workspace.")
-class Query(RobotJobQueries, OrderQueries, DispatchQueries, CarrierQueries, NodeQueries):
+class Query(RobotJobQueries, OrderQueries, DispatchQueries, CarrierQueries, CarrierConfigQueries, NodeQueries):
     pass
 
 
@@ -43,7 +44,7 @@ class Query(RobotJobQueries, OrderQueries, DispatchQueries, CarrierQueries, Node
     description="Everything that can be done.  Expected failures are data: each answer is a union of its success and "
     "typed errors, and whatever is refused changes nothing."
 )
-class Mutation(RobotJobMutations, OrderMutations):
+class Mutation(RobotJobMutations, OrderMutations, CarrierConfigMutations):
     pass
 
 
@@ -98,11 +99,12 @@ _HANDLERS = [
     Handler(domain.robot_jobs.RobotJobNotFound, job_errors.RobotJobNotFound),
     Handler(domain.robot_jobs.RobotJobItemNotFound, job_errors.RobotJobItemNotFound),
     Handler(domain.robot_jobs.OrdersRefused, job_errors.OrdersRefused),
-    Handler(domain.carrier_configs.CarrierConfigNotFound, job_errors.CarrierConfigNotFound),
     Handler(domain.robot_jobs.CarrierDisabled, job_errors.CarrierDisabled),
     Handler(domain.robot_jobs.IdempotencyKeyInUse, job_errors.IdempotencyKeyInUse),
     Handler(domain.robot_jobs.InvalidTransition, job_errors.InvalidTransition),
     Handler(domain.robot_jobs.ItemsNotRetryable, job_errors.ItemsNotRetryable),
+    Handler(domain.carrier_configs.CarrierConfigNotFound, carrier_configs.CarrierConfigNotFound),
+    Handler(domain.carrier_configs.CredentialKeysMissing, carrier_configs.CredentialKeysMissing),
 ]
 
 schema = Contract(

@@ -13,6 +13,7 @@ import strawberry
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from strawberry.fastapi import BaseContext
 
+from domain.envelopes import KeyRing
 from domain.errors import DomainError
 from domain.workspaces import Role, RoleNotAllowed, enter_workspace
 from schema.loaders import Loaders
@@ -90,10 +91,11 @@ class _Snapshot:
 class Context(BaseContext):
     """One per HTTP request and one per WebSocket: it holds no connection and caches nothing that may change."""
 
-    def __init__(self, database: Database, wakeups: WakeUps) -> None:
+    def __init__(self, database: Database, wakeups: WakeUps, *, key_ring: KeyRing | None = None) -> None:
         super().__init__()
         self._database = database
         self.wakeups = wakeups
+        self.key_ring = key_ring
         self.principal: Principal | None = None
         self.refusal: Unauthenticated | None = None
         self._snapshot: _Snapshot | None = None

@@ -26,6 +26,10 @@ class ErrorCode(Enum):
     RESULT_CONFLICT = "RESULT_CONFLICT"
     INVALID_TRANSITION = "INVALID_TRANSITION"
     ITEMS_NOT_RETRYABLE = "ITEMS_NOT_RETRYABLE"
+    CARRIER_CONFIG_DISABLED = "CARRIER_CONFIG_DISABLED"
+    CARRIER_PASSWORD_MISSING = "CARRIER_PASSWORD_MISSING"  # noqa: S105 -- a code
+    CREDENTIAL_KEYS_MISSING = "CREDENTIAL_KEYS_MISSING"
+    CREDENTIALS_UNREADABLE = "CREDENTIALS_UNREADABLE"
     INVALID_CURSOR = "INVALID_CURSOR"
     UNAUTHENTICATED = "UNAUTHENTICATED"
     NOT_A_MEMBER = "NOT_A_MEMBER"
@@ -56,6 +60,10 @@ describe(
     RESULT_CONFLICT="The attempt is closed with another result; nothing changed.",
     INVALID_TRANSITION="The job cannot go from its state to that one; `job` shows it.",
     ITEMS_NOT_RETRYABLE="Some items cannot be retried; `refused` says why for each.",
+    CARRIER_CONFIG_DISABLED="The config for that carrier is switched off.",
+    CARRIER_PASSWORD_MISSING="The config for that carrier has no password.",  # noqa: S106 -- a description
+    CREDENTIAL_KEYS_MISSING="The installation has no keys to keep passwords with.",
+    CREDENTIALS_UNREADABLE="The carrier's password cannot be decrypted; it must be set again.",
     INVALID_CURSOR="The cursor is not of this job, or from the future: read the job again, then follow it from there.",
     UNAUTHENTICATED="No valid token came with the request, or it has expired.",
     NOT_A_MEMBER="Not a member of that workspace, or there is none.",

@@ -1,6 +1,7 @@
 """Top-level errors: each carries `extensions.code`; what the client cannot have caused shows an id and nothing else."""
 
 import logging
+import re
 import uuid
 
 import sqlalchemy.exc
@@ -32,9 +33,9 @@ def public_error(error: GraphQLError) -> GraphQLError:  # noqa: PLR0911 -- one a
         case DomainError():
             return _with_code(error, cause.message, cause.code)
         case None | GraphQLError() if isinstance(error, GraphQLSyntaxError):
-            return _with_code(error, error.message, ErrorCode.GRAPHQL_PARSE_FAILED.value)
+            return _with_code(error, without_tokens(error.message), ErrorCode.GRAPHQL_PARSE_FAILED.value)
         case None | GraphQLError():
-            return _with_code(error, error.message, ErrorCode.GRAPHQL_VALIDATION_FAILED.value)
+            return _with_code(error, without_values(error.message), ErrorCode.GRAPHQL_VALIDATION_FAILED.value)
     if isinstance(cause, CannotGetOperationTypeError | MissingQueryError):
         message = "The request names no operation of its document."
         return _with_code(error, message, ErrorCode.BAD_REQUEST.value)
@@ -46,6 +47,64 @@ def public_error(error: GraphQLError) -> GraphQLError:  # noqa: PLR0911 -- one a
     logger.error("fault %s at %s", error_id, error.path, exc_info=cause)
     message = f"Something went wrong on our side. Quote the error id {error_id} when you report it."
     return _with_code(error, message, ErrorCode.INTERNAL_ERROR.value, errorId=error_id)
+
+
+# What comes before a value in the messages of graphql-core and Strawberry; names of types and fields come earlier.
+_BEFORE_A_VALUE = re.compile(
+    r"(?P<found>[;,.?] [Ff]ound: )"
+    r"|(?P<refused>cannot represent (?:a )?non[\w -]{1,40}: |cannot represent value: )"
+    r"|(?P<scalar>cannot represent an? \w{1,60}: )"
+    r"|(?P<fault>, but encountered error ')"
+    r"|(?P<enum>Value ')"
+)
+_UNKNOWN_ENUM_VALUE = re.compile(
+    r" does not exist in '\w+' enum\.(?: Did you mean the enum values? (?:'\w+'[, or]*)+\?)?\Z"
+)
+_BEFORE_A_TOKEN = re.compile(
+    r"(?P<token> ?\b(?:String|BlockString|Name|Int|Float|Comment)) '|(?P<escape> sequence): '|, did you mean '0"
+)
+
+
+def without_values(message: str) -> str:
+    """A validation error without the values that the client sent: one of them may be a secret.
+
+    Which variable, field and type it is about stays, and of a value what kind it is.  Everything from the first value
+    on goes, for what is in there cannot be told from the message's own words; linear in the message's length.
+    """
+    found = _BEFORE_A_VALUE.search(message)
+    if found is None:
+        return message
+    before, value = message[: found.start()], message[found.end() : found.end() + 8]
+    match found.lastgroup:
+        case "enum":
+            at = message.rfind(" does not exist in '")
+            known = _UNKNOWN_ENUM_VALUE.match(message, at) if at >= found.end() else None
+            return f"{before}The value{known[0]}" if known else f"{before}The value is not one of the enum's."
+        case "scalar":
+            return f"{before}{found[0].removesuffix(': ')}."
+        case "fault":
+            return f"{before}."
+        case _:
+            return f"{before}{found[0]}{_kind_of(value)}."
+
+
+def without_tokens(message: str) -> str:
+    """A syntax error without the text that it stumbled over; the error's location says where that is."""
+    found = _BEFORE_A_TOKEN.search(message)
+    if found is None:
+        return message
+    return f"{message[: found.start()]}{found['token'] or found['escape'] or ''}."
+
+
+def _kind_of(value: str) -> str:
+    """Of a value as graphql-core prints it, given its beginning."""
+    if value.startswith(("True", "False", "true", "false")):
+        return "a boolean"
+    if value.startswith(("None", "null")):
+        return "null"
+    if value[:1].isdigit() or value[:1] == "-":
+        return "a number"
+    return {"'": "a string", '"': "a string", "[": "a list", "(": "a list", "{": "an object"}.get(value[:1], "a name")
 
 
 def _is_unreachable(cause: Exception) -> bool:

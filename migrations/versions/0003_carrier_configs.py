@@ -33,10 +33,10 @@ SCOPE = (
         )
     $$
     """,
-    # One UPDATE or DELETE without WHERE, which would need the right to read, is then for this config alone.
+    # Which carrier's password the transaction replaces or removes.  A DELETE with a WHERE would need the right to read.
     """
-    CREATE FUNCTION app_carrier_config_id() RETURNS uuid LANGUAGE sql STABLE AS $$
-        SELECT nullif(current_setting('robot_jobs.carrier_config_id', true), '')::uuid
+    CREATE FUNCTION app_carrier() RETURNS text LANGUAGE sql STABLE AS $$
+        SELECT nullif(current_setting('robot_jobs.carrier', true), '')
     $$
     """,
 )
@@ -45,21 +45,26 @@ HERE = "workspace_id = (SELECT app_workspace_id())"
 ADMIN = "workspace_id = (SELECT app_admin_workspace_id())"
 ROBOT = "workspace_id = (SELECT app_robot_workspace_id())"
 SYSTEM = "(SELECT app_is_system())"
+# Not while a carrier is named: what is deleted then, without a WHERE, is one workspace's even in the system scope.
+SYSTEM_ALONE = f"{SYSTEM} AND (SELECT app_carrier()) IS NULL"
+# A key may be limited to some carriers (migration 0002); the setting is empty for whoever is not.
+_LIMIT = "(SELECT nullif(current_setting('robot_jobs.carriers', true), ''))"
+OF_ITS_CARRIER = f"({_LIMIT} IS NULL OR carrier = ANY ({_LIMIT}::text[]))"
 
 # table -> (command, USING, WITH CHECK); None where the command has no such clause.
 POLICIES: dict[str, list[tuple[str, str | None, str | None]]] = {
     "carrier_configs": [
-        ("SELECT", f"{HERE} OR {SYSTEM}", None),
+        ("SELECT", HERE, None),
         ("INSERT", None, ADMIN),
         ("UPDATE", ADMIN, ADMIN),
         ("DELETE", ADMIN, None),
     ],
     # No policy lets an admin read: to replace a password is to delete the row blindly and to insert another.
     "carrier_secrets": [
-        ("SELECT", f"{ROBOT} OR {SYSTEM}", None),
+        ("ALL", SYSTEM_ALONE, SYSTEM_ALONE),
+        ("SELECT", f"{ROBOT} AND {OF_ITS_CARRIER}", None),
         ("INSERT", None, ADMIN),
-        ("UPDATE", SYSTEM, SYSTEM),
-        ("DELETE", f"{ADMIN} AND carrier_config_id = (SELECT app_carrier_config_id())", None),
+        ("DELETE", f"{ADMIN} AND carrier = (SELECT app_carrier())", None),
     ],
     "credential_reads": [
         ("SELECT", ADMIN, None),
@@ -136,13 +141,12 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_carrier_configs")),
         sa.UniqueConstraint("workspace_id", "carrier", name=op.f("uq_carrier_configs_workspace_id_carrier")),
-        sa.UniqueConstraint("workspace_id", "id", name=op.f("uq_carrier_configs_workspace_id_id")),
         comment="A workspace's login and settings for one carrier; the password is in carrier_secrets.",
     )
     op.create_table(
         "carrier_secrets",
         sa.Column("workspace_id", sa.Uuid(), nullable=False),
-        sa.Column("carrier_config_id", sa.Uuid(), nullable=False),
+        sa.Column("carrier", sa.Text(), nullable=False),
         sa.Column("key_version", sa.Integer(), nullable=False, comment="Which key of the key ring wraps the data key."),
         sa.Column("wrapped_key", sa.LargeBinary(), nullable=False, comment="The row's own data key, AES-256-GCM."),
         sa.Column("wrapped_key_nonce", sa.LargeBinary(), nullable=False),
@@ -163,12 +167,12 @@ def upgrade() -> None:
             name=op.f("ck_carrier_secrets_nonce_lengths"),
         ),
         sa.ForeignKeyConstraint(
-            ["workspace_id", "carrier_config_id"],
-            ["carrier_configs.workspace_id", "carrier_configs.id"],
-            name=op.f("fk_carrier_secrets_workspace_id_carrier_config_id"),
+            ["workspace_id", "carrier"],
+            ["carrier_configs.workspace_id", "carrier_configs.carrier"],
+            name=op.f("fk_carrier_secrets_workspace_id_carrier"),
             ondelete="CASCADE",
         ),
-        sa.PrimaryKeyConstraint("workspace_id", "carrier_config_id", name=op.f("pk_carrier_secrets")),
+        sa.PrimaryKeyConstraint("workspace_id", "carrier", name=op.f("pk_carrier_secrets")),
         comment="The portal passwords, encrypted.  People write them; only robots and the system can read the rows.",
     )
     op.create_table(
@@ -209,5 +213,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in ("credential_reads", "carrier_secrets", "carrier_configs"):
         op.drop_table(table)
-    for function in ("app_carrier_config_id", "app_robot_workspace_id", "app_admin_workspace_id"):
+    for function in ("app_carrier", "app_robot_workspace_id", "app_admin_workspace_id"):
         op.execute(f"DROP FUNCTION {function}()")

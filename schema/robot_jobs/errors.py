@@ -4,7 +4,6 @@ from typing import Self
 
 import strawberry
 
-import domain.carrier_configs
 import domain.robot_jobs as jobs
 from domain.robot_jobs import ItemStatus
 from schema.dispatch import OrderProblems
@@ -41,13 +40,6 @@ class OrdersRefused(Error):
             message=error.message,
             refused=[OrderProblems.from_domain(order) for order in error.refused],
         )
-
-
-@strawberry.type(description="The workspace has no config for that carrier.")
-class CarrierConfigNotFound(Error):
-    @classmethod
-    def from_domain(cls, error: domain.carrier_configs.CarrierConfigNotFound) -> Self:
-        return cls(code=ErrorCode.CARRIER_CONFIG_NOT_FOUND, message=error.message)
 
 
 @strawberry.type(description="The workspace's config has this carrier switched off.")

@@ -9,12 +9,12 @@ from domain.carriers import Carrier
 from domain.orders import ORDERS_AT_MOST
 from domain.robot_jobs import ErrorType, ItemResult, JobStatus, JobType, OnInvalid, ResultStatus
 from schema.access import OPERATORS, REPORTERS, mutation, transaction
+from schema.carrier_configs import CarrierConfigNotFound
 from schema.context import Info
 from schema.dispatch import OrderProblems, order_selection
 from schema.errors import InvalidInput
 from schema.ids import parse_id, parse_ids
 from schema.robot_jobs.errors import (
-    CarrierConfigNotFound,
     CarrierDisabled,
     IdempotencyKeyInUse,
     InvalidTransition,

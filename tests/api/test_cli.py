@@ -26,7 +26,14 @@ async def rows(engine: AsyncEngine) -> list[int]:
         await connection.execute(sa.select(sa.func.set_config("robot_jobs.system", "on", True)))
         return [
             int(await connection.scalar(sa.text(f"SELECT count(*) FROM {table}")) or 0)  # noqa: S608 -- our own names
-            for table in ("workspaces", "workspace_members", "orders", "carrier_coverage", "alembic_version")
+            for table in (
+                "workspaces",
+                "workspace_members",
+                "orders",
+                "carrier_coverage",
+                "alembic_version",
+                "carrier_configs",
+            )
         ]
 
 
@@ -43,6 +50,7 @@ async def test_migrate_and_seed_may_be_repeated(database: Database) -> None:
     assert second == f"There already: the demo workspace {DEMO_WORKSPACE_ID}\n"
     assert after_first == await rows(engine)
     assert after_first[:3] == [empty[0] + 1, empty[1] + 4, 199]
+    assert after_first[-1] == 1
     await engine.dispose()
 
 

@@ -22,9 +22,11 @@ import domain.workspaces
 import migrations
 from api.database import bring_up_to_date, owner_engine, refuse_unsafe
 from domain.base import metadata
+from domain.carrier_configs import CarrierConfigNotFound
 from domain.robot_jobs import JobStatus
 from migrations.run import downgrade, head, is_current
 from tests.conftest import Database
+from tests.domain.secrets import read_password, upsert
 from tests.migrations.conftest import Empty
 from tests.tenants import Tenant, make_tenant
 
@@ -88,13 +90,18 @@ async def objects(engine: AsyncEngine) -> set[str]:
 
 
 async def works(empty: Empty) -> None:
-    """A tenant's job can be made, worked off and read; another tenant sees none of it."""
+    """A tenant's job can be made, worked off and read, and a password kept; another tenant sees none of it."""
     engine = empty.as_app()
     tenant, other = await make_tenant(empty.urls, engine), await make_tenant(empty.urls, engine)
     in_hand = await tenant.job(items=2, succeeded=1, failed=1)
     assert in_hand.job.status is JobStatus.COMPLETED
     assert await visible_jobs(tenant) == 1
     assert await visible_jobs(other) == 0
+    await upsert(tenant, username="ana", password="one")
+    await upsert(tenant, password="two")
+    assert await read_password(tenant) == "two"
+    with pytest.raises(CarrierConfigNotFound):
+        await read_password(other)
 
 
 async def visible_jobs(tenant: Tenant) -> int:

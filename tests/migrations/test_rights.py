@@ -64,6 +64,7 @@ async def test_every_policy_reads_the_membership(database: Database) -> None:
         "app_is_system",
         "workspace_members",
         "app_admin_workspace_id",
+        "app_robot_workspace_id",
     )
     async with as_superuser(database).connect() as connection:
         policies = await connection.execute(

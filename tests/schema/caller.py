@@ -13,10 +13,12 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.database import owner_engine
+from domain.envelopes import KeyRing
 from domain.workspaces import Role, enter_system, workspace_members
 from schema import schema
 from schema.context import Context, Database, Principal
 from tests.conftest import Database as TestDatabase
+from tests.domain.secrets import KEY_RING
 from tests.tenants import Tenant
 
 TIME_LIMIT_S = 20.0
@@ -121,9 +123,10 @@ class Caller:
     database: Database
     wakeups: MemoryWakeUps
     principal: Principal | None
+    key_ring: KeyRing | None = KEY_RING
 
     def context(self) -> Context:
-        context = Context(self.database, self.wakeups)
+        context = Context(self.database, self.wakeups, key_ring=self.key_ring)
         context.principal = self.principal
         return context
 

@@ -66,6 +66,24 @@ UPDATE_ORDER = (
     } }"""
     + FAILED
 )
+CONFIG_FIELDS = """
+fragment Config on CarrierConfig { id carrier username isEnabled dispatchStage hasPassword passwordUpdatedAt
+    createdAt updatedAt updatedBy
+    shippingDefaults { declaredValueCop weightKg heightCm lengthCm widthCm reference
+        unitsByTotal { fromTotalCop units } } }"""
+UPSERT_CONFIG = (
+    """mutation ($input: UpsertCarrierConfigInput!) { upsertCarrierConfig(input: $input) { __typename ...Failed
+        ... on UpsertCarrierConfigSuccess { config { ...Config } }
+    } }"""
+    + FAILED
+    + CONFIG_FIELDS
+)
+DELETE_CONFIG = (
+    """mutation ($input: DeleteCarrierConfigInput!) { deleteCarrierConfig(input: $input) { __typename ...Failed
+        ... on DeleteCarrierConfigSuccess { config { carrier username } }
+    } }"""
+    + FAILED
+)
 
 JOB = "query ($id: ID!) { robotJob(id: $id) { id status totalItems } }"
 JOB_WITH_ITEMS = """query ($id: ID!, $first: Int, $after: String, $last: Int, $before: String) { robotJob(id: $id) {
@@ -95,6 +113,8 @@ PREVIEW = """query ($input: PreviewDispatchInput!) { previewDispatch(input: $inp
 VALIDATE = """query ($input: ValidateCitiesInput!) { validateCities(input: $input) {
     results { reference outcome carrierCity problem message suggestions }
     } }"""
+CONFIG = "query ($carrier: Carrier!) { carrierConfig(carrier: $carrier) { ...Config } }" + CONFIG_FIELDS
+CONFIGS = "{ carrierConfigs { ...Config } }" + CONFIG_FIELDS
 
 FOLLOW_ITEMS = """subscription ($jobId: ID!, $after: String) { robotJobItemCompleted(jobId: $jobId, after: $after) {
     cursor

@@ -1,14 +1,17 @@
 """What nobody expects: a client sees an id to quote and nothing else; the log has the same id and the reason."""
 
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from schema.faults import without_tokens, without_values
 from tests.conftest import Database
 from tests.schema.caller import Api, Caller, MemoryWakeUps
 from tests.schema.documents import FOLLOW_ITEMS, ITEM, JOBS, REPORT
@@ -52,6 +55,99 @@ async def test_a_fault_shows_an_id_and_no_internals(
     (record,) = caplog.records
     assert error_id in record.getMessage()
     assert "robot_job_items" in caplog.text, "the log says what it was"
+
+
+UPSERT = "mutation ($input: UpsertCarrierConfigInput!) { upsertCarrierConfig(input: $input) { __typename } }"
+LITERAL = "mutation {{ upsertCarrierConfig(input: {{carrier: COORDINADORA, {}}}) {{ __typename }} }}"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            {"isEnabled": "hunter2"},
+            "Variable '$input' has invalid value at .isEnabled: "
+            "Boolean cannot represent a non boolean value: a string.",
+        ),
+        (
+            {"password": 4711},
+            "Variable '$input' has invalid value at .password: String cannot represent a non string value: a number.",
+        ),
+        (
+            {"password": ["hunter2"]},
+            "Variable '$input' has invalid value at .password: String cannot represent a non string value: a list.",
+        ),
+        (
+            {"shippingDefaults": {"weightKg": "hunter2"}},
+            "Variable '$input' has invalid value at .shippingDefaults.weightKg: Value cannot represent a Decimal.",
+        ),
+        (
+            {"shippingDefaults": "hunter2"},
+            "Variable '$input' has invalid value at .shippingDefaults: "
+            "Expected value of type 'ShippingDefaultsInput' to be an object, found: a string.",
+        ),
+        (
+            {"passwort": "hunter2"},
+            "Variable '$input' has invalid value: Expected value of type 'UpsertCarrierConfigInput' not to include "
+            "unknown field 'passwort'. Did you mean 'password'? Found: an object.",
+        ),
+        (
+            {"carrier": "coordinadora"},
+            "Variable '$input' has invalid value at .carrier: The value does not exist in 'Carrier' enum. "
+            "Did you mean the enum value 'COORDINADORA'?",
+        ),
+        (
+            {"carrier": "hunter2' does not exist in 'Carrier' enum. hunter2"},
+            "Variable '$input' has invalid value at .carrier: The value does not exist in 'Carrier' enum.",
+        ),
+        (
+            {"carrier": {"hunter2": 1}},
+            "Variable '$input' has invalid value at .carrier: Enum 'Carrier' cannot represent non-string value: "
+            "an object.",
+        ),
+    ],
+)
+async def test_what_is_wrong_is_named_without_what_was_sent(operator: Caller, given: dict[str, Any], said: str) -> None:
+    error = await operator.refused(UPSERT, input={"carrier": "COORDINADORA", "password": "hunter2"} | given)
+
+    assert error["message"] == said
+    assert error["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
+
+
+@pytest.mark.parametrize(
+    ("literal", "said"),
+    [
+        ('password: "hunter2" "hunter2"', "Syntax Error: Expected Name, found String."),
+        ('password: "hunter2" """hunter2"""', "Syntax Error: Expected Name, found BlockString."),
+        ("password: hunter2 4711", "Syntax Error: Expected Name, found Int."),
+        ('password: "hunter2" !', "Syntax Error: Expected Name, found '!'."),
+        ('password: "\\hunter2"', "Syntax Error: Invalid character escape sequence."),
+        ('password: "\\u{hunter2}"', "Syntax Error: Invalid Unicode escape sequence."),
+        ("password: .4711", "Syntax Error: Invalid number, expected digit before '.'."),
+        ("password: hunter2", "String cannot represent a non string value: a name."),
+        (
+            'password: "hunter2", passwort: "hunter2"',
+            "Expected value of type 'UpsertCarrierConfigInput' not to include unknown field 'passwort'. "
+            "Did you mean 'password'? Found: an object.",
+        ),
+    ],
+)
+async def test_a_literal_is_not_quoted_either(operator: Caller, literal: str, said: str) -> None:
+    error = await operator.refused(LITERAL.format(literal))
+
+    assert error["message"] == said
+    assert error["locations"], "where it is says which"
+
+
+@pytest.mark.parametrize("part", ["Value '", ", found: ", " does not exist in '", "'A', ", "cannot represent a non "])
+def test_hiding_values_takes_time_in_proportion(part: str) -> None:
+    message = "Value '" + part * 100_000 + "' does not exist in 'Carrier' enum. Did you mean the enum value " + part
+
+    started = time.process_time()
+    without_values(message)
+    without_tokens(message)
+
+    assert time.process_time() - started < 1
 
 
 async def test_a_pool_without_a_free_connection_is_unavailable(

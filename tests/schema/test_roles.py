@@ -18,6 +18,8 @@ from tests.tenants import Tenant
 UNKNOWN = str(new_id())
 READS = frozenset({"viewer", "operator", "admin", "robot"})
 OPERATES = frozenset({"operator", "admin"})
+PEOPLE = frozenset({"viewer", "operator", "admin"})
+ADMINISTERS = frozenset({"admin"})
 REPORTS = frozenset({"operator", "admin", "robot"})
 
 # field -> (its operation, variables that change nothing, who may)
@@ -41,6 +43,8 @@ QUERIES: dict[str, tuple[str, dict[str, object], frozenset[str]]] = {
     ),
     "node": (d.NODE, {"id": UNKNOWN}, READS),
     "nodes": (d.NODES, {"ids": [UNKNOWN]}, READS),
+    "carrierConfig": (d.CONFIG, {"carrier": "COORDINADORA"}, PEOPLE),
+    "carrierConfigs": (d.CONFIGS, {}, PEOPLE),
 }
 MUTATIONS: dict[str, tuple[str, dict[str, object], frozenset[str]]] = {
     "createRobotJob": (d.CREATE, {"input": {"carrier": "COORDINADORA", "orderIds": [UNKNOWN]}}, OPERATES),
@@ -49,6 +53,8 @@ MUTATIONS: dict[str, tuple[str, dict[str, object], frozenset[str]]] = {
     "updateOrder": (d.UPDATE_ORDER, {"input": {"orderId": UNKNOWN, "city": "Cali"}}, OPERATES),
     "updateJobItemResult": (d.REPORT, {"input": {"itemId": UNKNOWN, "status": "ERROR"}}, REPORTS),
     "updateJobStatus": (d.SET_STATUS, {"input": {"jobId": UNKNOWN, "status": "FAILED"}}, REPORTS),
+    "upsertCarrierConfig": (d.UPSERT_CONFIG, {"input": {"carrier": "COORDINADORA", "username": ""}}, ADMINISTERS),
+    "deleteCarrierConfig": (d.DELETE_CONFIG, {"input": {"carrier": "COORDINADORA"}}, ADMINISTERS),
 }
 SUBSCRIPTIONS: dict[str, tuple[str, dict[str, object], frozenset[str]]] = {
     "robotJobItemCompleted": (d.FOLLOW_ITEMS, {"jobId": UNKNOWN}, READS),
