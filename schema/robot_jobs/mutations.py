@@ -7,7 +7,7 @@ import strawberry
 import domain.robot_jobs
 from domain.carriers import Carrier
 from domain.orders import ORDERS_AT_MOST
-from domain.robot_jobs import ErrorType, ItemResult, JobStatus, JobType, ResultStatus
+from domain.robot_jobs import ErrorType, ItemResult, JobStatus, JobStatusUpdate, JobType, ResultStatus
 from schema.access import OPERATORS, REPORTERS, mutation, transaction
 from schema.context import Info
 from schema.errors import InvalidInput
@@ -77,9 +77,7 @@ class UpdateJobItemResultSuccess:
 @strawberry.input(description="A status for a whole job.")
 class UpdateJobStatusInput:
     job_id: strawberry.ID = strawberry.field(description="The job.")
-    status: JobStatus = strawberry.field(
-        description="PROCESSING, FAILED or CANCELLED.  A job completes by itself, and a retry makes it PENDING."
-    )
+    status: JobStatusUpdate = strawberry.field(description="Its new status.")
     error: str | None = strawberry.field(default=None, description="Why; open items carry it as their message.")
     error_type: ErrorType | None = strawberry.field(
         default=None, description="Of the items that FAILED closes; left out, UNKNOWN."
@@ -198,7 +196,7 @@ class RobotJobMutations:
             job = await domain.robot_jobs.update_job_status(
                 work.connection,
                 parse_id("jobId", input.job_id),
-                input.status,
+                JobStatus(input.status.value),
                 updated_by=work.membership.user_id,
                 error=input.error,
                 error_type=input.error_type,

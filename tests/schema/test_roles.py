@@ -39,6 +39,8 @@ QUERIES: dict[str, tuple[str, dict[str, object], frozenset[str]]] = {
         },
         READS,
     ),
+    "carrierCoverage": (d.COVERAGE, {}, READS),
+    "municipalities": (d.MUNICIPALITIES, {}, READS),
     "node": (d.NODE, {"id": UNKNOWN}, READS),
     "nodes": (d.NODES, {"ids": [UNKNOWN]}, READS),
 }
