@@ -19,7 +19,18 @@ from domain.carriers import Carrier
 from domain.errors import DomainError, InputProblem, InvalidInput, invalid
 from domain.events import INSERT_EVENTS, EventType, NewEvent, event_parameters
 from domain.filters import EVER, Period, SearchText, folded
-from domain.pages import AMOUNT, TEXT, TIME, Direction, Kind, Ordering, Page, PageRequest, SortKey, count_rows
+from domain.pages import (
+    AMOUNT,
+    BY_ID,
+    TEXT,
+    TIME,
+    Direction,
+    Ordering,
+    Page,
+    PageRequest,
+    SortKey,
+    count_rows,
+)
 from domain.text import camel_case, text_problem
 
 ORDERS_AT_MOST = 10_000  # in one call, whatever is done with them
@@ -192,16 +203,16 @@ class OrderSort(StrEnum):
     TOTAL = "total_cop"
 
 
-_SORT_KINDS: dict[OrderSort, Kind[Any]] = {
-    OrderSort.CREATED_AT: TIME,
-    OrderSort.UPDATED_AT: TIME,
-    OrderSort.REFERENCE: TEXT,
-    OrderSort.TOTAL: AMOUNT,
+_SORT_KEYS = {
+    OrderSort.CREATED_AT: (SortKey("created_at", TIME), BY_ID),
+    OrderSort.UPDATED_AT: (SortKey("updated_at", TIME), BY_ID),
+    OrderSort.REFERENCE: (SortKey("reference", TEXT),),  # unique in the workspace
+    OrderSort.TOTAL: (SortKey("total_cop", AMOUNT), BY_ID),
 }
 NEWEST_ORDERS = Ordering("orders", direction=Direction.DESC)
 ORDER_ORDERINGS = {
-    (field, direction): Ordering.of("orders", SortKey(field.value, kind), direction)
-    for field, kind in _SORT_KINDS.items()
+    (field, direction): Ordering.of("orders", keys, direction)
+    for field, keys in _SORT_KEYS.items()
     for direction in Direction
 }
 

@@ -134,7 +134,7 @@ class OrderFilter:
             carrier=self.carrier,
             stages=tuple(self.stage) if self.stage is not None else None,
             created=Period.of(
-                ("filter.created_after", self.created_after), ("filter.created_before", self.created_before)
+                ("filter.createdAfter", self.created_after), ("filter.createdBefore", self.created_before)
             ),
             search=SearchText.of("filter.search", self.search),
         )

@@ -13,7 +13,7 @@ from domain.base import array_of
 from domain.carriers import Carrier
 from domain.filters import EVER, Period, SearchText, folded
 from domain.orders import orders
-from domain.pages import TIME, Direction, OrderedPage, Ordering, Page, PageRequest, SortKey, count_rows
+from domain.pages import BY_ID, TIME, Direction, OrderedPage, Ordering, Page, PageRequest, SortKey, count_rows
 from domain.robot_jobs.tables import (
     ErrorType,
     ItemStatus,
@@ -45,7 +45,9 @@ class ItemSort(StrEnum):
 
 NEWEST_JOBS = Ordering("jobs", direction=Direction.DESC)
 JOB_ORDERINGS = {
-    (field, direction): Ordering.of("jobs", SortKey(field, TIME, nullable=field is JobSort.COMPLETED_AT), direction)
+    (field, direction): Ordering.of(
+        "jobs", (SortKey(field, TIME, nullable=field is JobSort.COMPLETED_AT), BY_ID), direction
+    )
     for field in JobSort
     for direction in Direction
 }
@@ -53,7 +55,7 @@ OLDEST_ITEMS = Ordering("items of a job")
 NEWEST_ITEMS = Ordering("items of an order", direction=Direction.DESC)
 ITEM_ORDERINGS = {
     (field, direction): Ordering.of(
-        "items of a job", SortKey(field, TIME, nullable=field is ItemSort.COMPLETED_AT), direction
+        "items of a job", (SortKey(field, TIME, nullable=field is ItemSort.COMPLETED_AT), BY_ID), direction
     )
     for field in ItemSort
     for direction in Direction

@@ -101,7 +101,7 @@ robot_jobs = sa.Table(
     sa.Index(
         "ix_robot_jobs_workspace_id_completed_at_id",
         "workspace_id",
-        sa.text("coalesce(completed_at, 'infinity'::timestamptz)"),
+        sa.text("least(completed_at, 'infinity'::timestamptz)"),
         "id",
     ),
     sa.Index("ix_robot_jobs_active", "workspace_id", "carrier", "job_type", "id", postgresql_where=sa.text(_ACTIVE)),

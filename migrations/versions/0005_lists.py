@@ -27,7 +27,7 @@ _INDEXES: dict[str, list[str]] = {
     "orders": ["created_at", "updated_at", "total_cop"],
     "robot_jobs": ["created_at", "completed_at"],
 }
-_EXPRESSIONS = {"completed_at": "coalesce(completed_at, 'infinity'::timestamptz)"}
+_EXPRESSIONS = {"completed_at": "least(completed_at, 'infinity'::timestamptz)"}
 
 
 def upgrade() -> None:

@@ -33,7 +33,7 @@ class RobotJobFilter:
             carrier=self.carrier,
             job_type=self.job_type,
             created=Period.of(
-                ("filter.created_after", self.created_after), ("filter.created_before", self.created_before)
+                ("filter.createdAfter", self.created_after), ("filter.createdBefore", self.created_before)
             ),
             error_types=tuple(self.error_type) if self.error_type is not None else None,
             search=SearchText.of("filter.search", self.search),
