@@ -43,6 +43,14 @@ class CarrierConfigNotFound(DomainError):
         self.carrier = carrier
 
 
+class CarrierConfigDisabled(DomainError):
+    code = "CARRIER_CONFIG_DISABLED"
+
+    def __init__(self, carrier: Carrier) -> None:
+        super().__init__(f"The config for {carrier} is switched off; an admin can switch it on.")
+        self.carrier = carrier
+
+
 class CredentialKeysMissing(DomainError):
     """The installation has no key ring, so it cannot keep a password."""
 

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.base import metadata, timestamp
 from domain.city_matching import CityIndex, CityMatch, CoveredCity, Municipality
 from domain.errors import InputProblem, InvalidInput, invalid
+from domain.filters import folded
 from domain.text import text_problem
 
 CITIES_AT_MOST = 10_000
@@ -23,6 +24,16 @@ class Carrier(StrEnum):
     COORDINADORA = "coordinadora"
 
 
+def _search_text(column: str) -> sa.Column[str]:
+    """Compared byte by byte, so that lists sort alike whatever the server's locale."""
+    return sa.Column(
+        "search_text",
+        sa.Text(collation="C"),
+        sa.Computed(folded(column), persisted=True),
+        comment="What a search looks through, without capitals and accents.",
+    )
+
+
 dane_municipalities = sa.Table(
     "dane_municipalities",
     metadata,
@@ -30,6 +41,7 @@ dane_municipalities = sa.Table(
     sa.Column("department_code", sa.Text, nullable=False),
     sa.Column("department_name", sa.Text, nullable=False),
     sa.Column("municipality_name", sa.Text, nullable=False),
+    _search_text("municipality_name"),
     sa.CheckConstraint("dane_code ~ '^[0-9]{5}$'", name="dane_code_digits"),
     comment="DIVIPOLA, the official list of Colombia's municipalities (source: DANE).",
 )
@@ -51,6 +63,7 @@ carrier_coverage = sa.Table(
     sa.Column("department_abbrev", sa.Text, nullable=False),
     sa.Column("supports_cod", sa.Boolean, nullable=False),
     sa.Column("dane_code", sa.Text, sa.ForeignKey("dane_municipalities.dane_code"), nullable=True),
+    _search_text("carrier_city"),
     comment="The cities a carrier serves, and where it takes cash on delivery.",
 )
 

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.base import array_parameter, new_id
 from domain.carrier_configs import (
+    CarrierConfigDisabled,
     CarrierConfigNotFound,
     CredentialKeysMissing,
     carrier_configs,
@@ -26,14 +27,6 @@ PURPOSE_AT_MOST = 100
 READ_BY_AT_MOST = 255
 
 logger = logging.getLogger("robot_jobs.credentials")
-
-
-class CarrierConfigDisabled(DomainError):
-    code = "CARRIER_CONFIG_DISABLED"
-
-    def __init__(self, carrier: Carrier) -> None:
-        super().__init__(f"The config for {carrier} is switched off; an admin can switch it on.")
-        self.carrier = carrier
 
 
 class CarrierPasswordMissing(DomainError):

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from decimal import Decimal
+from enum import StrEnum
 from functools import cache
 from typing import Any, Self
 
@@ -17,7 +18,19 @@ from domain.base import array_of, array_parameter, id_column, metadata, timestam
 from domain.carriers import Carrier
 from domain.errors import DomainError, InputProblem, InvalidInput, invalid
 from domain.events import INSERT_EVENTS, EventType, NewEvent, event_parameters
-from domain.pages import Page, PageRequest
+from domain.filters import EVER, Period, SearchText, folded
+from domain.pages import (
+    AMOUNT,
+    BY_ID,
+    TEXT,
+    TIME,
+    Direction,
+    Ordering,
+    Page,
+    PageRequest,
+    SortKey,
+    count_rows,
+)
 from domain.text import camel_case, text_problem
 
 ORDERS_AT_MOST = 10_000  # in one call, whatever is done with them
@@ -25,6 +38,7 @@ TEXT_AT_MOST = 500
 REFERENCE_AT_MOST = 100
 AMOUNT_COP_AT_MOST = Decimal("999999999999.99")
 UNITS_AT_MOST = 10_000
+_PROBLEMS_AT_MOST = 100
 
 
 class OrderNotFound(DomainError):
@@ -76,6 +90,18 @@ orders = sa.Table(
         server_default="",
         comment="Of identity, as typed; empty where the shop does not ask for it.",
     ),
+    sa.Column(
+        "search_text",
+        sa.Text,
+        sa.Computed(
+            folded(
+                "reference || chr(31) || recipient_name || chr(31) || coalesce(tracking_number, '') || chr(31) "
+                "|| coalesce(carrier_guide_number, '')"
+            ),
+            persisted=True,
+        ),
+        comment="What a search looks through, without capitals and accents.",
+    ),
     sa.UniqueConstraint("workspace_id", "reference"),
     sa.CheckConstraint(f"length(reference) BETWEEN 1 AND {REFERENCE_AT_MOST}", name="reference_length"),
     sa.CheckConstraint(f"units BETWEEN 1 AND {UNITS_AT_MOST}", name="units_range"),
@@ -87,6 +113,9 @@ orders = sa.Table(
         "id",
         postgresql_where=sa.text("tracking_number IS NULL AND archived_at IS NULL"),
     ),
+    sa.Index("ix_orders_workspace_id_created_at_id", "workspace_id", "created_at", "id"),
+    sa.Index("ix_orders_workspace_id_updated_at_id", "workspace_id", "updated_at", "id"),
+    sa.Index("ix_orders_workspace_id_total_cop_id", "workspace_id", "total_cop", "id"),
     comment="A shop's orders: what shipping needs, and what comes back from the carrier.",
 )
 
@@ -127,14 +156,15 @@ class Order:
     @classmethod
     def from_values(cls, *values: Any) -> Self:
         """From the columns of the table in their order."""
-        named = dict(zip(_ORDER_FIELDS, values, strict=True))
+        named = dict(zip(_ORDER_FIELDS, values, strict=False))  # the text for searches is the table's last column
         named["carrier"] = Carrier(named["carrier"]) if named["carrier"] else None
         return cls(**named)
 
 
 _ORDER_FIELDS = tuple(field.name for field in fields(Order))
-if tuple(orders.c.keys()) != _ORDER_FIELDS:
+if tuple(orders.c.keys()) != (*_ORDER_FIELDS, "search_text"):
     raise TypeError("Order must name the columns of orders in their order")
+_ORDER_COLUMNS = tuple(orders.c[name] for name in _ORDER_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,37 +204,86 @@ CHANGEABLE_FIELDS = frozenset(
 async def find_orders(connection: AsyncConnection, order_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Order]:
     """Those of the orders that are this workspace's, by id; one statement."""
     rows = await connection.execute(
-        sa.select(orders).where(orders.c.id == sa.func.any(array_of(list(order_ids), sa.Uuid())))
+        sa.select(*_ORDER_COLUMNS).where(orders.c.id == sa.func.any(array_of(list(order_ids), sa.Uuid())))
     )
     return {row.id: Order.from_row(row) for row in rows}
 
 
+class OrderSort(StrEnum):
+    """What orders may be sorted by; each has an index."""
+
+    CREATED_AT = "created_at"
+    UPDATED_AT = "updated_at"
+    REFERENCE = "reference"
+    TOTAL = "total_cop"
+
+
+_SORT_KEYS = {
+    OrderSort.CREATED_AT: (SortKey("created_at", TIME), BY_ID),
+    OrderSort.UPDATED_AT: (SortKey("updated_at", TIME), BY_ID),
+    OrderSort.REFERENCE: (SortKey("reference", TEXT),),  # unique in the workspace
+    OrderSort.TOTAL: (SortKey("total_cop", AMOUNT), BY_ID),
+}
+NEWEST_ORDERS = Ordering("orders", direction=Direction.DESC)
+ORDER_ORDERINGS = {
+    (field, direction): Ordering.of("orders", keys, direction)
+    for field, keys in _SORT_KEYS.items()
+    for direction in Direction
+}
+
+
 @dataclass(frozen=True, slots=True)
 class OrderFilter:
-    """All that is given must hold; what is None does not matter."""
+    """All that is given must hold; what is None does not matter.
+
+    `search` looks through reference, recipient, tracking number and guide number.
+    """
 
     references: tuple[str, ...] | None = None
     is_shipped: bool | None = None
     is_archived: bool | None = None
+    carrier: Carrier | None = None
+    stages: tuple[str, ...] | None = None
+    created: Period = EVER
+    search: SearchText | None = None
+
+    def conditions(self) -> list[sa.ColumnElement[bool]]:
+        """Raises InvalidInput."""
+        conditions = self.created.conditions(orders.c.created_at)
+        if self.references is not None:
+            conditions.append(_is_one_of(orders.c.reference, "references", self.references, at_most=REFERENCE_AT_MOST))
+        if self.stages is not None:
+            conditions.append(_is_one_of(orders.c.stage, "stage", self.stages, at_most=TEXT_AT_MOST))
+        if self.is_shipped is not None:
+            conditions.append(orders.c.tracking_number.is_not(None) == self.is_shipped)
+        if self.is_archived is not None:
+            conditions.append(orders.c.archived_at.is_not(None) == self.is_archived)
+        if self.carrier is not None:
+            conditions.append(orders.c.carrier == self.carrier.value)
+        if self.search is not None:
+            conditions.append(self.search.is_in(orders.c.search_text))
+        return conditions
+
+
+def _is_one_of(
+    column: sa.ColumnElement[str], name: str, values: Sequence[str], *, at_most: int
+) -> sa.ColumnElement[bool]:
+    for number, value in enumerate(values):
+        if problem := text_problem(value, at_most=at_most):
+            raise invalid(f"filter.{name}.{number}", problem)
+    return column == sa.func.any(array_of(list(values), sa.Text()))
 
 
 async def list_orders(
     connection: AsyncConnection, *, page: PageRequest, order_filter: OrderFilter | None = None
 ) -> Page[Order]:
-    """The workspace's orders, newest first.  Raises InvalidInput."""
-    wanted = order_filter or OrderFilter()
-    statement = sa.select(orders)
-    if wanted.references is not None:
-        for number, reference in enumerate(wanted.references):
-            if problem := text_problem(reference, at_most=REFERENCE_AT_MOST):
-                raise invalid(f"filter.references.{number}", problem)
-        statement = statement.where(orders.c.reference == sa.func.any(array_of(list(wanted.references), sa.Text())))
-    if wanted.is_shipped is not None:
-        statement = statement.where(orders.c.tracking_number.is_not(None) == wanted.is_shipped)
-    if wanted.is_archived is not None:
-        statement = statement.where(orders.c.archived_at.is_not(None) == wanted.is_archived)
-    rows = await connection.execute(page.apply(statement, orders.c.id, newest_first=True))
-    return page.page([Order.from_row(row) for row in rows])
+    """The workspace's orders, newest first unless the page says otherwise.  Raises InvalidInput."""
+    conditions = (order_filter or OrderFilter()).conditions()
+    ordered = page.in_order(NEWEST_ORDERS)
+    rows = await connection.execute(ordered.apply(sa.select(*_ORDER_COLUMNS).where(*conditions), orders.c))
+    found = [Order.from_row(row) for row in rows]
+    total = await count_rows(connection, orders, conditions) if page.with_total else None
+    return ordered.page(found, total)
 
 
 async def lock_orders(connection: AsyncConnection, order_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Order]:
@@ -224,12 +303,14 @@ async def lock_orders(connection: AsyncConnection, order_ids: Sequence[uuid.UUID
 async def update_order(connection: AsyncConnection, order_id: uuid.UUID, changes: Mapping[str, Any]) -> UpdatedOrder:
     """Write those fields and record one `order/field.changed` per field that really changes.
 
-    Locks the order's row.  Fields that already hold the value are left alone and recorded nowhere.  Raises
-    OrderNotFound, OrderReferenceTaken, InvalidInput.
+    Tags are their text, or a list of them.  Locks the order's row.  Fields that already hold the value are left alone
+    and recorded nowhere.  Raises OrderNotFound, OrderReferenceTaken, InvalidInput.
     """
     changes = {
         name: value.strip() if name in _TRIMMED and isinstance(value, str) else value for name, value in changes.items()
     }
+    if isinstance(tags := changes.get("tags"), list):
+        changes["tags"] = join_tags(tags)
     _check_changes(changes)
     row = (
         await connection.execute(sa.select(orders).where(orders.c.id == order_id).with_for_update(key_share=True))
@@ -239,6 +320,8 @@ async def update_order(connection: AsyncConnection, order_id: uuid.UUID, changes
     before = Order.from_row(row)
     if before.archived_at is not None and changes.get("archived_at") is not None:
         changes = {name: value for name, value in changes.items() if name != "archived_at"}  # it is put away already
+    if isinstance(tags, list) and tags == split_tags(before.tags):  # however they were typed
+        changes = {name: value for name, value in changes.items() if name != "tags"}
     try:
         return (await write_order_changes(connection, [(before, changes)]))[0]
     except IntegrityError as error:
@@ -337,6 +420,23 @@ def _as_json(value: Any) -> Any:
             return value.isoformat()
         case _:
             return value
+
+
+def split_tags(text: str) -> list[str]:
+    """The tags in a text as the shop's system writes them, `P/A; fragile`."""
+    return [tag.strip() for tag in text.split(";") if tag.strip()]
+
+
+def join_tags(tags: Sequence[str]) -> str:
+    """Their text; what `split_tags` gives back.  Raises InvalidInput."""
+    problems = [
+        InputProblem(f"tags.{number}", "must be a text without blanks at its ends and without a semicolon.")
+        for number, tag in enumerate(tags)
+        if split_tags(tag) != [tag]
+    ]
+    if problems:
+        raise InvalidInput(*problems[:_PROBLEMS_AT_MOST])
+    return "; ".join(tags)
 
 
 def _check_changes(changes: Mapping[str, Any]) -> None:

@@ -99,7 +99,7 @@ _HANDLERS = [
     Handler(domain.robot_jobs.RobotJobNotFound, job_errors.RobotJobNotFound),
     Handler(domain.robot_jobs.RobotJobItemNotFound, job_errors.RobotJobItemNotFound),
     Handler(domain.robot_jobs.OrdersRefused, job_errors.OrdersRefused),
-    Handler(domain.robot_jobs.CarrierDisabled, job_errors.CarrierDisabled),
+    Handler(domain.carrier_configs.CarrierConfigDisabled, carrier_configs.CarrierConfigDisabled),
     Handler(domain.robot_jobs.IdempotencyKeyInUse, job_errors.IdempotencyKeyInUse),
     Handler(domain.robot_jobs.InvalidTransition, job_errors.InvalidTransition),
     Handler(domain.robot_jobs.ItemsNotRetryable, job_errors.ItemsNotRetryable),

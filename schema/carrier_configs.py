@@ -91,6 +91,13 @@ class CarrierConfigNotFound(Error):
         return cls(code=ErrorCode.CARRIER_CONFIG_NOT_FOUND, message=error.message)
 
 
+@strawberry.type(description="The workspace's config has this carrier switched off; an admin can enable it.")
+class CarrierConfigDisabled(Error):
+    @classmethod
+    def from_domain(cls, error: domain.carrier_configs.CarrierConfigDisabled) -> Self:
+        return cls(code=ErrorCode.CARRIER_CONFIG_DISABLED, message=error.message)
+
+
 @strawberry.type(description="This installation has no keys to keep passwords with; without one it would work.")
 class CredentialKeysMissing(Error):
     @classmethod

@@ -4,12 +4,19 @@ import asyncio
 import datetime as dt
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    suppress,
+)
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
 import strawberry
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from strawberry.fastapi import BaseContext
 
@@ -70,9 +77,9 @@ class Database:
 class _Snapshot:
     """The transaction that one operation's reads share: begun by the first, used by one at a time."""
 
-    def __init__(self, stack: AsyncExitStack) -> None:
+    def __init__(self) -> None:
         self.lock = asyncio.Lock()
-        self._stack = stack
+        self._stack = AsyncExitStack()
         self._begun: Work | Exception | None = None
 
     async def begin(self, reading: Callable[[], AbstractAsyncContextManager[Work]]) -> Work:
@@ -86,6 +93,16 @@ class _Snapshot:
         if isinstance(self._begun, Exception):
             raise self._begun
         return self._begun
+
+    async def end(self) -> None:
+        """One field's error can end the operation while others still read: the running one finishes, no more begin.
+
+        Nothing was written, so that the transaction ends badly then does not hide that error.
+        """
+        async with self.lock:
+            self._begun = RuntimeError("the operation is over")
+            with suppress(SQLAlchemyError):
+                await self._stack.aclose()
 
 
 class Context(BaseContext):
@@ -136,12 +153,12 @@ class Context(BaseContext):
         if self._snapshot is not None or self.connection_params is not None:
             yield
             return
-        async with AsyncExitStack() as stack:
-            self._snapshot = _Snapshot(stack)
-            try:
-                yield
-            finally:
-                self._snapshot = None
+        snapshot = self._snapshot = _Snapshot()
+        try:
+            yield
+        finally:
+            self._snapshot = None
+            await snapshot.end()
 
     @asynccontextmanager
     async def reading(self, roles: tuple[Role, ...] = ANY_ROLE) -> AsyncIterator[Work]:

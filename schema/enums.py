@@ -10,11 +10,16 @@ from domain.city_matching import CityOutcome, CityProblem
 from domain.dispatch_problems import DispatchProblemCode
 from domain.events import EventType
 from domain.order_import import ImportOutcome, LineProblem
+from domain.orders import OrderSort
+from domain.pages import Direction
 from domain.robot_jobs import (
     ErrorType,
     FailureAction,
+    ItemSort,
     ItemStatus,
+    JobSort,
     JobStatus,
+    JobStatusUpdate,
     JobType,
     OnInvalid,
     ResultStatus,
@@ -70,6 +75,39 @@ describe(
     TIMEOUT="Nothing came back in time.",
     UNKNOWN="None of the others.",
 )
+describe(
+    JobStatusUpdate,
+    "RobotJobStatusUpdate",
+    "What a job may be set to.  It completes by itself with its last item, and a retry makes it PENDING.",
+    PROCESSING="Taken up.",
+    FAILED="Ended as a whole; what is open is closed as an error.",
+    CANCELLED="Ended by a person; what is open is closed as cancelled.",
+)
+describe(
+    JobSort,
+    "RobotJobSort",
+    "What jobs are sorted by.",
+    CREATED_AT="When they were created.",
+    COMPLETED_AT="When their last item was closed; unfinished ones count as later than all others.",
+)
+describe(
+    ItemSort,
+    "RobotJobItemSort",
+    "What items are sorted by.",
+    CREATED_AT="When they were created.",
+    UPDATED_AT="When anything in them last changed.",
+    COMPLETED_AT="When they were closed; open ones count as later than all others.",
+)
+describe(
+    OrderSort,
+    "OrderSort",
+    "What orders are sorted by.",
+    CREATED_AT="When they came in.",
+    UPDATED_AT="When any of their fields last changed.",
+    REFERENCE="The shop's own order number, as text.",
+    TOTAL="What the customer pays.",
+)
+describe(Direction, "SortDirection", "Which way a list is sorted.", ASC="Upwards.", DESC="Downwards.")
 describe(
     ResultStatus,
     "ItemResultStatus",

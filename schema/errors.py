@@ -20,7 +20,6 @@ class ErrorCode(Enum):
     ROBOT_JOB_NOT_FOUND = "ROBOT_JOB_NOT_FOUND"
     ROBOT_JOB_ITEM_NOT_FOUND = "ROBOT_JOB_ITEM_NOT_FOUND"
     CARRIER_CONFIG_NOT_FOUND = "CARRIER_CONFIG_NOT_FOUND"
-    CARRIER_DISABLED = "CARRIER_DISABLED"
     IDEMPOTENCY_KEY_IN_USE = "IDEMPOTENCY_KEY_IN_USE"
     STALE_ATTEMPT = "STALE_ATTEMPT"
     RESULT_CONFLICT = "RESULT_CONFLICT"
@@ -54,7 +53,6 @@ describe(
     ROBOT_JOB_NOT_FOUND="No such job in this workspace.",
     ROBOT_JOB_ITEM_NOT_FOUND="No such item in this workspace.",
     CARRIER_CONFIG_NOT_FOUND="The workspace has no config for that carrier.",
-    CARRIER_DISABLED="The workspace's config has that carrier switched off.",
     IDEMPOTENCY_KEY_IN_USE="An active job holds the key; `job` is that job.",
     STALE_ATTEMPT="The result is for an older attempt; it was kept for review and changed nothing.",
     RESULT_CONFLICT="The attempt is closed with another result; nothing changed.",

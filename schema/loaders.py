@@ -31,6 +31,14 @@ class ItemsOfJob:
 
 
 @dataclass(frozen=True, slots=True)
+class ItemsOfOrder:
+    """Which page of which order's items."""
+
+    order_id: uuid.UUID
+    page: PageRequest
+
+
+@dataclass(frozen=True, slots=True)
 class EventsOfJob:
     """Which stretch of which job's log."""
 
@@ -53,6 +61,9 @@ class Loaders:
         self.items_of_jobs: DataLoader[ItemsOfJob, Page[robot_jobs.RobotJobItem]] = DataLoader(
             self._load_items_of_jobs, cache=False
         )
+        self.items_of_orders: DataLoader[ItemsOfOrder, Page[robot_jobs.RobotJobItem]] = DataLoader(
+            self._load_items_of_orders, cache=False
+        )
         self.events_of_jobs: DataLoader[EventsOfJob, list[robot_jobs.Event]] = DataLoader(
             self._load_events_of_jobs, cache=False
         )
@@ -66,28 +77,43 @@ class Loaders:
         return DataLoader(load, cache=False)
 
     async def _load_items_of_jobs(self, keys: list[ItemsOfJob]) -> list[Page[robot_jobs.RobotJobItem]]:
-        """One statement per set of arguments in the query, however many jobs the page holds."""
+        """One statement per set of arguments in the query, however many jobs the page holds; two with totals."""
         found: dict[ItemsOfJob, Page[robot_jobs.RobotJobItem]] = {}
         async with self._reading() as work:
-            for (page, item_filter), job_ids in _jobs_by_arguments(keys, lambda key: (key.page, key.item_filter)):
+            for (page, item_filter), job_ids in _ids_by_arguments(
+                keys, lambda key: (key.page, key.item_filter), lambda key: key.job_id
+            ):
                 pages = await robot_jobs.list_items_of_jobs(
                     work.connection, job_ids, page=page, item_filter=item_filter
                 )
                 found |= {ItemsOfJob(job_id, page, item_filter): items for job_id, items in pages.items()}
         return [found[key] for key in keys]
 
+    async def _load_items_of_orders(self, keys: list[ItemsOfOrder]) -> list[Page[robot_jobs.RobotJobItem]]:
+        """As _load_items_of_jobs."""
+        found: dict[ItemsOfOrder, Page[robot_jobs.RobotJobItem]] = {}
+        async with self._reading() as work:
+            for page, order_ids in _ids_by_arguments(keys, lambda key: key.page, lambda key: key.order_id):
+                pages = await robot_jobs.list_items_of_orders(work.connection, order_ids, page=page)
+                found |= {ItemsOfOrder(order_id, page): items for order_id, items in pages.items()}
+        return [found[key] for key in keys]
+
     async def _load_events_of_jobs(self, keys: list[EventsOfJob]) -> list[list[robot_jobs.Event]]:
         """As _load_items_of_jobs."""
         found: dict[EventsOfJob, list[robot_jobs.Event]] = {}
         async with self._reading() as work:
-            for (after_seq, limit), job_ids in _jobs_by_arguments(keys, lambda key: (key.after_seq, key.limit)):
+            for (after_seq, limit), job_ids in _ids_by_arguments(
+                keys, lambda key: (key.after_seq, key.limit), lambda key: key.job_id
+            ):
                 events = await robot_jobs.list_events(work.connection, job_ids, after_seq=after_seq, limit=limit)
                 found |= {EventsOfJob(job_id, after_seq, limit): of_job for job_id, of_job in events.items()}
         return [found[key] for key in keys]
 
 
-def _jobs_by_arguments(keys: list[Any], arguments: Callable[[Any], Hashable]) -> Iterable[tuple[Any, list[uuid.UUID]]]:
-    jobs: dict[Hashable, list[uuid.UUID]] = defaultdict(list)
+def _ids_by_arguments(
+    keys: list[K], arguments: Callable[[K], Hashable], of: Callable[[K], uuid.UUID]
+) -> Iterable[tuple[Any, list[uuid.UUID]]]:
+    ids: dict[Hashable, list[uuid.UUID]] = defaultdict(list)
     for key in dict.fromkeys(keys):
-        jobs[arguments(key)].append(key.job_id)
-    return jobs.items()
+        ids[arguments(key)].append(of(key))
+    return ids.items()

@@ -1,23 +1,31 @@
 """Orders in the contract: the type, its queries, and the mutations that bring orders in and change them."""
 
 import datetime as dt
+import uuid
 from decimal import Decimal
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 import strawberry
 
 import domain.order_import
 import domain.orders
 from domain.carriers import Carrier
+from domain.filters import Period, SearchText
 from domain.order_import import ImportOutcome, LineProblem
-from domain.pages import PageRequest
+from domain.orders import NEWEST_ORDERS, ORDER_ORDERINGS, OrderSort, split_tags
+from domain.pages import Direction, Ordering, PageRequest
+from domain.robot_jobs import NEWEST_ITEMS
 from domain.text import camel_case
 from schema.access import OPERATORS, mutation, query, reading, transaction
 from schema.context import Info
 from schema.errors import Error, ErrorCode, InvalidInput
 from schema.ids import parse_id
+from schema.loaders import ItemsOfOrder
 from schema.nodes import Id, Node
-from schema.pages import After, Before, Connection, First, Last
+from schema.pages import After, Before, Connection, First, Last, wants_total
+
+if TYPE_CHECKING:
+    from schema.robot_jobs.types import RobotJobItem
 
 
 @strawberry.type(description="A shop's order: what shipping needs of it, and what came back from the carrier.")
@@ -44,6 +52,25 @@ class Order(Node):
     created_at: dt.datetime = strawberry.field(description="When it came in.")
     updated_at: dt.datetime = strawberry.field(description="When any field last changed.")
 
+    @strawberry.field(
+        description="What became of it: its items in all jobs, newest first; at most 100 a page.",
+    )
+    async def robot_job_items(
+        self,
+        info: Info,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> Connection[Annotated["RobotJobItem", strawberry.lazy("schema.robot_jobs.types")]]:
+        from schema.robot_jobs.types import RobotJobItem  # noqa: PLC0415 -- an item shows its order
+
+        page = PageRequest.of(
+            NEWEST_ITEMS, first=first, after=after, last=last, before=before, with_total=wants_total(info)
+        )
+        found = await info.context.loaders.items_of_orders.load(ItemsOfOrder(uuid.UUID(self.id), page))
+        return Connection[RobotJobItem].of(found, node=RobotJobItem.from_domain)
+
     @classmethod
     def from_domain(cls, order: domain.orders.Order) -> Self:
         return cls(
@@ -60,7 +87,7 @@ class Order(Node):
             units=order.units,
             total_cop=order.total_cop.normalize() + 0,
             declared_value_cop=order.declared_value_cop.normalize() + 0,
-            tags=[tag.strip() for tag in order.tags.split(";") if tag.strip()],
+            tags=split_tags(order.tags),
             is_cod=order.is_cod,
             stage=order.stage,
             carrier=order.carrier,
@@ -91,13 +118,37 @@ class OrderFilter:
     references: list[str] | None = strawberry.field(default=None, description="Only orders with these references.")
     is_shipped: bool | None = strawberry.field(default=None, description="With a tracking number, or without.")
     is_archived: bool | None = strawberry.field(default=None, description="Archived, or not.")
+    carrier: Carrier | None = strawberry.field(default=None, description="Shipped by this carrier.")
+    stage: list[str] | None = strawberry.field(default=None, description="In any of these stages of the shop's own.")
+    created_after: dt.datetime | None = strawberry.field(default=None, description="Came in then or later.")
+    created_before: dt.datetime | None = strawberry.field(default=None, description="Came in before then.")
+    search: str | None = strawberry.field(
+        default=None,
+        description="2 to 100 characters that stand in the reference, the recipient's name, the tracking number or "
+        "the guide number.  Capitals and accents make no difference.",
+    )
 
     def to_domain(self) -> domain.orders.OrderFilter:
         return domain.orders.OrderFilter(
             references=tuple(self.references) if self.references is not None else None,
             is_shipped=self.is_shipped,
             is_archived=self.is_archived,
+            carrier=self.carrier,
+            stages=tuple(self.stage) if self.stage is not None else None,
+            created=Period.of(
+                ("filter.createdAfter", self.created_after), ("filter.createdBefore", self.created_before)
+            ),
+            search=SearchText.of("filter.search", self.search),
         )
+
+
+@strawberry.input(description="How orders are sorted; among equals by their ids.")
+class OrderOrder:
+    field: OrderSort = strawberry.field(description="By what.")
+    direction: Direction = strawberry.field(default=Direction.ASC, description="Which way.")
+
+    def to_domain(self) -> Ordering:
+        return ORDER_ORDERINGS[self.field, self.direction]
 
 
 @strawberry.type
@@ -107,24 +158,31 @@ class OrderQueries:
         found = await info.context.loaders.orders.load(parse_id("id", id))
         return Order.from_domain(found) if found is not None else None
 
-    @query("The workspace's orders, newest first; at most 100 a page.")
+    @query("The workspace's orders, newest first unless ordered otherwise; at most 100 a page.")
     async def orders(
         self,
         info: Info,
         filter: Annotated[  # noqa: A002 -- the contract's name
             OrderFilter | None, strawberry.argument(description="Which orders.")
         ] = None,
+        order_by: Annotated[OrderOrder | None, strawberry.argument(description="How they are sorted.")] = None,
         first: First = None,
         after: After = None,
         last: Last = None,
         before: Before = None,
     ) -> Connection[Order]:
-        page = PageRequest.of(first=first, after=after, last=last, before=before)
+        page = PageRequest.of(
+            order_by.to_domain() if order_by is not None else NEWEST_ORDERS,
+            first=first,
+            after=after,
+            last=last,
+            before=before,
+            with_total=wants_total(info),
+        )
+        order_filter = filter.to_domain() if filter is not None else None
         async with reading(info) as work:
-            found = await domain.orders.list_orders(
-                work.connection, page=page, order_filter=filter.to_domain() if filter else None
-            )
-        return Connection[Order].of(found, node=Order.from_domain, row_id=lambda order: order.id)
+            found = await domain.orders.list_orders(work.connection, page=page, order_filter=order_filter)
+        return Connection[Order].of(found, node=Order.from_domain)
 
 
 @strawberry.input(description="Orders to bring in.")
@@ -202,6 +260,9 @@ class UpdateOrderInput:
     total_cop: Decimal | None = strawberry.field(default=strawberry.UNSET, description="The total in pesos.")
     declared_value_cop: Decimal | None = strawberry.field(
         default=strawberry.UNSET, description="The declared value in pesos."
+    )
+    tags: list[str] | None = strawberry.field(
+        default=strawberry.UNSET, description="The shop's tags, all of them; a tag holds no semicolon."
     )
     is_cod: bool | None = strawberry.field(default=strawberry.UNSET, description="Cash on delivery.")
     stage: str | None = strawberry.field(default=strawberry.UNSET, description="The shop's own stage; null clears it.")

@@ -1,12 +1,13 @@
 """Relay connections over the domain's keyset pages."""
 
 from collections.abc import Callable
-from typing import Annotated, Generic, Self, TypeVar
-from uuid import UUID
+from typing import Annotated, Any, Generic, Self, TypeVar
 
 import strawberry
 
-from domain.pages import Page, encode_cursor
+from domain.pages import Page
+from schema.context import Info
+from schema.selections import is_selected
 
 T = TypeVar("T")
 Row = TypeVar("Row")
@@ -27,27 +28,46 @@ class PageInfo:
 
 @strawberry.type(description="An element of a list and its place there.")
 class Edge(Generic[T]):
-    cursor: str = strawberry.field(description="Its place, for `after` and `before`; stable while rows come and go.")
+    cursor: str = strawberry.field(
+        description="Its place, for `after` and `before` of the same list in the same order; stable while rows come "
+        "and go."
+    )
     node: T = strawberry.field(description="The element.")
 
 
 @strawberry.type(description="A page of a list.")
 class Connection(Generic[T]):
-    edges: list[Edge[T]] = strawberry.field(description="The elements with their cursors.")
+    page: strawberry.Private[Page[Any]]
     nodes: list[T] = strawberry.field(description="The elements alone.")
-    page_info: PageInfo = strawberry.field(description="Where the page stands.")
+
+    @strawberry.field(description="The elements with their cursors.")
+    def edges(self) -> list[Edge[T]]:
+        cursor = self.page.cursor
+        return [Edge(cursor=cursor(row), node=node) for row, node in zip(self.page.rows, self.nodes, strict=True)]
+
+    @strawberry.field(description="Where the page stands.")
+    def page_info(self) -> PageInfo:
+        rows = self.page.rows
+        return PageInfo(
+            has_next_page=self.page.has_next,
+            has_previous_page=self.page.has_previous,
+            start_cursor=self.page.cursor(rows[0]) if rows else None,
+            end_cursor=self.page.cursor(rows[-1]) if rows else None,
+        )
+
+    @strawberry.field(
+        description="How many there are on all pages, of the same moment as this one.  Counted only when asked for."
+    )
+    def total_count(self) -> int:
+        if self.page.total is None:
+            raise RuntimeError("the total was asked for and not counted")
+        return self.page.total
 
     @classmethod
-    def of(cls, page: Page[Row], *, node: Callable[[Row], T], row_id: Callable[[Row], UUID]) -> Self:
-        nodes = [node(row) for row in page.rows]
-        cursors = [encode_cursor(row_id(row)) for row in page.rows]
-        return cls(
-            edges=[Edge(cursor=cursor, node=each) for cursor, each in zip(cursors, nodes, strict=True)],
-            nodes=nodes,
-            page_info=PageInfo(
-                has_next_page=page.has_next,
-                has_previous_page=page.has_previous,
-                start_cursor=cursors[0] if cursors else None,
-                end_cursor=cursors[-1] if cursors else None,
-            ),
-        )
+    def of(cls, page: Page[Row], *, node: Callable[[Row], T]) -> Self:
+        return cls(page=page, nodes=[node(row) for row in page.rows])
+
+
+def wants_total(info: Info) -> bool:
+    """Whether the running resolver, which answers with a connection, is asked for its total."""
+    return is_selected(info, "totalCount")

@@ -4,7 +4,6 @@ from domain.robot_jobs.blocks import find_blocked_orders
 from domain.robot_jobs.create import CreatedRobotJob, OnInvalid, create_robot_job
 from domain.robot_jobs.dispatch import CheckedOrder, DispatchPreview, OrderSelection, preview_dispatch
 from domain.robot_jobs.errors import (
-    CarrierDisabled,
     IdempotencyKeyInUse,
     InvalidTransition,
     ItemNotRetryable,
@@ -15,16 +14,29 @@ from domain.robot_jobs.errors import (
     RobotJobNotFound,
     StaleAttempt,
 )
-from domain.robot_jobs.queries import (
+from domain.robot_jobs.lists import (
+    ITEM_ORDERINGS,
     ITEMS_PAGE_AT_MOST,
+    JOB_ORDERINGS,
+    NEWEST_ITEMS,
+    NEWEST_JOBS,
+    OLDEST_ITEMS,
+    ItemFilter,
+    ItemSort,
+    JobFilter,
+    JobSort,
+    list_items_of_jobs,
+    list_items_of_orders,
+    list_robot_jobs,
+)
+from domain.robot_jobs.progress import estimate_completion, items_per_minute, percent_done
+from domain.robot_jobs.queries import (
     Attempt,
     Completions,
     Event,
     FailureAction,
     FailureGroup,
     ItemCompletion,
-    ItemFilter,
-    JobFilter,
     JobWithItems,
     Pace,
     find_robot_job_items,
@@ -34,14 +46,12 @@ from domain.robot_jobs.queries import (
     list_attempts,
     list_events,
     list_failures,
-    list_items_of_jobs,
-    list_robot_jobs,
     measure_pace,
     read_completions,
 )
 from domain.robot_jobs.results import ItemResult, RecordedResult, ResultStatus, update_job_item_result
 from domain.robot_jobs.retry import RetriedItems, retry_failed_items
-from domain.robot_jobs.status import update_job_status
+from domain.robot_jobs.status import JobStatusUpdate, update_job_status
 from domain.robot_jobs.tables import (
     ClosedBy,
     ErrorType,
@@ -57,8 +67,12 @@ from domain.robot_jobs.tables import (
 
 __all__ = [
     "ITEMS_PAGE_AT_MOST",
+    "ITEM_ORDERINGS",
+    "JOB_ORDERINGS",
+    "NEWEST_ITEMS",
+    "NEWEST_JOBS",
+    "OLDEST_ITEMS",
     "Attempt",
-    "CarrierDisabled",
     "CheckedOrder",
     "ClosedBy",
     "Completions",
@@ -74,10 +88,13 @@ __all__ = [
     "ItemFilter",
     "ItemNotRetryable",
     "ItemResult",
+    "ItemSort",
     "ItemStatus",
     "ItemsNotRetryable",
     "JobFilter",
+    "JobSort",
     "JobStatus",
+    "JobStatusUpdate",
     "JobType",
     "JobWithItems",
     "OnInvalid",
@@ -94,17 +111,21 @@ __all__ = [
     "RobotJobNotFound",
     "StaleAttempt",
     "create_robot_job",
+    "estimate_completion",
     "find_blocked_orders",
     "find_robot_job_items",
     "find_robot_jobs",
     "get_active_job",
     "get_job_with_items",
+    "items_per_minute",
     "list_attempts",
     "list_events",
     "list_failures",
     "list_items_of_jobs",
+    "list_items_of_orders",
     "list_robot_jobs",
     "measure_pace",
+    "percent_done",
     "preview_dispatch",
     "read_completions",
     "retry_failed_items",

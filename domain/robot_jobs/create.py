@@ -75,7 +75,7 @@ async def create_robot_job(
     one that is in an open item or of which nobody knows whether it has a parcel (docs/decisions/0009).
     With an idempotency key at most one active job of the workspace holds it; two requests at once make one job.
     Takes the key, then locks the orders by id.  A constant number of statements.  Raises InvalidInput,
-    IdempotencyKeyInUse, OrdersRefused, CarrierDisabled, CarrierConfigNotFound.
+    IdempotencyKeyInUse, OrdersRefused, CarrierConfigDisabled, CarrierConfigNotFound.
     """
     selection.check()
     key = optional_text("idempotencyKey", idempotency_key, at_most=IDEMPOTENCY_KEY_AT_MOST)

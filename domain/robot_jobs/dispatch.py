@@ -8,7 +8,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.carrier_configs import CarrierConfig, CarrierConfigNotFound, find_carrier_config
+from domain.carrier_configs import (
+    CarrierConfig,
+    CarrierConfigDisabled,
+    CarrierConfigNotFound,
+    find_carrier_config,
+)
 from domain.carriers import Carrier, match_cities
 from domain.city_matching import CityMatch, CityOutcome
 from domain.dispatch_problems import DispatchProblem, OrderProblems, city_problems
@@ -16,7 +21,6 @@ from domain.errors import InputProblem, InvalidInput, invalid
 from domain.orders import ORDERS_AT_MOST, Order, find_orders, orders
 from domain.pedido_input import ShippingDefaults, own_problems, pedido_input
 from domain.robot_jobs.blocks import IS_UNSETTLED, ShippedBefore, find_blocked_orders
-from domain.robot_jobs.errors import CarrierDisabled
 from domain.robot_jobs.tables import robot_job_items
 
 
@@ -72,10 +76,10 @@ async def select_orders(
 
 
 async def find_enabled_config(connection: AsyncConnection, carrier: Carrier) -> CarrierConfig | None:
-    """The workspace's config; without one the defaults hold.  Raises CarrierDisabled."""
+    """The workspace's config; without one the defaults hold.  Raises CarrierConfigDisabled."""
     config = await find_carrier_config(connection, carrier)
     if config is not None and not config.is_enabled:
-        raise CarrierDisabled(carrier)
+        raise CarrierConfigDisabled(carrier)
     return config
 
 
@@ -150,7 +154,7 @@ async def preview_dispatch(
 ) -> DispatchPreview:
     """What would become of up to 10,000 orders if they were sent now; changes nothing.
 
-    Ids given twice count once.  A constant number of statements.  Raises InvalidInput, CarrierDisabled,
+    Ids given twice count once.  A constant number of statements.  Raises InvalidInput, CarrierConfigDisabled,
     CarrierConfigNotFound.
     """
     selection.check()

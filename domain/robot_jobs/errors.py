@@ -4,7 +4,6 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from domain.carriers import Carrier
 from domain.dispatch_problems import OrderProblems
 from domain.errors import DomainError
 from domain.robot_jobs.tables import ItemStatus, JobStatus, RobotJob, RobotJobItem
@@ -42,13 +41,6 @@ class OrdersRefused(DomainError):
         else:
             super().__init__("No order is ready for the carrier. No job was created.")
         self.refused = tuple(refused)
-
-
-class CarrierDisabled(DomainError):
-    code = "CARRIER_DISABLED"
-
-    def __init__(self, carrier: Carrier) -> None:
-        super().__init__(f"This workspace's {carrier.title()} is switched off. An admin can enable its carrier config.")
 
 
 class IdempotencyKeyInUse(DomainError):

@@ -15,10 +15,10 @@ from domain.carriers import Carrier
 from domain.events import EventType, events
 from domain.pages import Page, PageRequest
 from domain.robot_jobs.errors import RobotJobNotFound
+from domain.robot_jobs.lists import ItemFilter, list_items_of_jobs
 from domain.robot_jobs.tables import (
     ErrorType,
     ItemStatus,
-    JobStatus,
     JobType,
     RobotJob,
     RobotJobItem,
@@ -27,33 +27,6 @@ from domain.robot_jobs.tables import (
     robot_job_items,
     robot_jobs,
 )
-
-ITEMS_PAGE_AT_MOST = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class JobFilter:
-    """All that is given must hold; what is None does not matter."""
-
-    statuses: tuple[JobStatus, ...] | None = None
-    carrier: Carrier | None = None
-    job_type: JobType | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ItemFilter:
-    """All that is given must hold; what is None does not matter."""
-
-    statuses: tuple[ItemStatus, ...] | None = None
-    error_types: tuple[ErrorType, ...] | None = None
-
-    def conditions(self) -> list[sa.ColumnElement[bool]]:
-        conditions: list[sa.ColumnElement[bool]] = []
-        if self.statuses is not None:
-            conditions.append(robot_job_items.c.status.in_([status.value for status in self.statuses]))
-        if self.error_types is not None:
-            conditions.append(robot_job_items.c.error_type.in_([kind.value for kind in self.error_types]))
-        return conditions
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +61,6 @@ async def find_robot_jobs(connection: AsyncConnection, job_ids: Sequence[uuid.UU
     return {row.id: RobotJob.from_row(row) for row in rows}
 
 
-async def list_robot_jobs(
-    connection: AsyncConnection, *, page: PageRequest, job_filter: JobFilter | None = None
-) -> Page[RobotJob]:
-    """The workspace's jobs, newest first."""
-    statement = sa.select(robot_jobs)
-    if job_filter is not None and job_filter.statuses is not None:
-        statement = statement.where(robot_jobs.c.status.in_([status.value for status in job_filter.statuses]))
-    if job_filter is not None and job_filter.carrier is not None:
-        statement = statement.where(robot_jobs.c.carrier == job_filter.carrier.value)
-    if job_filter is not None and job_filter.job_type is not None:
-        statement = statement.where(robot_jobs.c.job_type == job_filter.job_type.value)
-    rows = await connection.execute(page.apply(statement, robot_jobs.c.id, newest_first=True))
-    return page.page([RobotJob.from_row(row) for row in rows])
-
-
 async def get_active_job(
     connection: AsyncConnection, carrier: Carrier, job_type: JobType = JobType.CREATE_SHIPMENT
 ) -> RobotJob | None:
@@ -130,33 +88,6 @@ async def find_robot_job_items(
         sa.select(robot_job_items).where(robot_job_items.c.id == sa.func.any(array_of(list(item_ids), sa.Uuid())))
     )
     return {row.id: RobotJobItem.from_row(row) for row in rows}
-
-
-async def list_items_of_jobs(
-    connection: AsyncConnection,
-    job_ids: Sequence[uuid.UUID],
-    *,
-    page: PageRequest,
-    item_filter: ItemFilter | None = None,
-) -> dict[uuid.UUID, Page[RobotJobItem]]:
-    """The same page of each job's items, in the order of their creation; one statement for all jobs."""
-    asked = sa.func.unnest(array_of(list(job_ids), sa.Uuid())).table_valued("id").render_derived("asked")
-    conditions = (item_filter or ItemFilter()).conditions()
-    of_job = page.apply(
-        sa.select(robot_job_items).where(robot_job_items.c.job_id == asked.c.id, *conditions),
-        robot_job_items.c.id,
-        newest_first=False,
-    ).lateral("of_job")
-    descending = page.is_backward
-    rows = await connection.execute(
-        sa.select(of_job)
-        .select_from(asked.join(of_job, sa.true()))
-        .order_by(of_job.c.id.desc() if descending else of_job.c.id)
-    )
-    found: dict[uuid.UUID, list[RobotJobItem]] = {job_id: [] for job_id in job_ids}
-    for row in rows:
-        found[row.job_id].append(RobotJobItem.from_row(row))
-    return {job_id: page.page(items) for job_id, items in found.items()}
 
 
 @dataclass(frozen=True, slots=True)

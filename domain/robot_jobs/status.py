@@ -3,6 +3,7 @@
 import datetime as dt
 import uuid
 from dataclasses import replace
+from enum import StrEnum
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -24,6 +25,14 @@ from domain.robot_jobs.tables import (
 from domain.text import optional_text
 
 ERROR_AT_MOST = 2_000
+
+
+class JobStatusUpdate(StrEnum):
+    """What a job may be set to from outside."""
+
+    PROCESSING = JobStatus.PROCESSING.value
+    FAILED = JobStatus.FAILED.value
+    CANCELLED = JobStatus.CANCELLED.value
 
 
 async def lock_job(connection: AsyncConnection, job_id: uuid.UUID) -> RobotJob:

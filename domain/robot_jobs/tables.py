@@ -97,6 +97,14 @@ robot_jobs = sa.Table(
         postgresql_where=sa.text(_ACTIVE),
     ),
     sa.Index("ix_robot_jobs_workspace_id_id", "workspace_id", "id"),
+    # None on updated_at: each result writes it, and a job's row then could not be updated in place.
+    sa.Index("ix_robot_jobs_workspace_id_created_at_id", "workspace_id", "created_at", "id"),
+    sa.Index(
+        "ix_robot_jobs_workspace_id_completed_at_id",
+        "workspace_id",
+        sa.text("least(completed_at, 'infinity'::timestamptz)"),
+        "id",
+    ),
     sa.Index("ix_robot_jobs_active", "workspace_id", "carrier", "job_type", "id", postgresql_where=sa.text(_ACTIVE)),
     comment="A batch of orders for one carrier.  Its row is the lock of all that happens within the job.",
 )

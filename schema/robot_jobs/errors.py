@@ -42,13 +42,6 @@ class OrdersRefused(Error):
         )
 
 
-@strawberry.type(description="The workspace's config has this carrier switched off.")
-class CarrierDisabled(Error):
-    @classmethod
-    def from_domain(cls, error: jobs.CarrierDisabled) -> Self:
-        return cls(code=ErrorCode.CARRIER_DISABLED, message=error.message)
-
-
 @strawberry.type(description="An active job of this workspace holds the idempotency key.")
 class IdempotencyKeyInUse(Error):
     job: RobotJob = strawberry.field(description="The job that holds it.")

@@ -7,15 +7,14 @@ import strawberry
 import domain.robot_jobs
 from domain.carriers import Carrier
 from domain.orders import ORDERS_AT_MOST
-from domain.robot_jobs import ErrorType, ItemResult, JobStatus, JobType, OnInvalid, ResultStatus
+from domain.robot_jobs import ErrorType, ItemResult, JobStatus, JobStatusUpdate, JobType, OnInvalid, ResultStatus
 from schema.access import OPERATORS, REPORTERS, mutation, transaction
-from schema.carrier_configs import CarrierConfigNotFound
+from schema.carrier_configs import CarrierConfigDisabled, CarrierConfigNotFound
 from schema.context import Info
 from schema.dispatch import OrderProblems, order_selection
 from schema.errors import InvalidInput
 from schema.ids import parse_id, parse_ids
 from schema.robot_jobs.errors import (
-    CarrierDisabled,
     IdempotencyKeyInUse,
     InvalidTransition,
     ItemNotRetryable,
@@ -116,9 +115,7 @@ class UpdateJobItemResultSuccess:
 @strawberry.input(description="A status for a whole job.")
 class UpdateJobStatusInput:
     job_id: strawberry.ID = strawberry.field(description="The job.")
-    status: JobStatus = strawberry.field(
-        description="PROCESSING, FAILED or CANCELLED.  A job completes by itself, and a retry makes it PENDING."
-    )
+    status: JobStatusUpdate = strawberry.field(description="Its new status.")
     error: str | None = strawberry.field(default=None, description="Why; open items carry it as their message.")
     error_type: ErrorType | None = strawberry.field(
         default=None, description="Of the items that FAILED closes; left out, UNKNOWN."
@@ -149,7 +146,7 @@ CreateRobotJobResult = Annotated[
     CreateRobotJobSuccess
     | OrdersRefused
     | IdempotencyKeyInUse
-    | CarrierDisabled
+    | CarrierConfigDisabled
     | CarrierConfigNotFound
     | InvalidInput,
     strawberry.union("CreateRobotJobResult", description="Of createRobotJob."),
@@ -240,7 +237,7 @@ class RobotJobMutations:
             job = await domain.robot_jobs.update_job_status(
                 work.connection,
                 parse_id("jobId", input.job_id),
-                input.status,
+                JobStatus(input.status.value),
                 updated_by=work.membership.user_id,
                 error=input.error,
                 error_type=input.error_type,

@@ -1,36 +1,23 @@
 """Reading jobs and items."""
 
 import uuid
-from typing import Annotated, Any
+from typing import Annotated
 
 import strawberry
 
 import domain.robot_jobs
 from domain.carriers import Carrier
 from domain.pages import PageRequest
-from domain.robot_jobs import ItemFilter, JobFilter, JobStatus, JobType
+from domain.robot_jobs import JobType
 from schema.access import query, reading
 from schema.context import Info
 from schema.ids import parse_id
 from schema.loaders import ItemsOfJob
 from schema.nodes import Id
-from schema.pages import After, Before, Connection, First, Last
-from schema.robot_jobs.types import KnownOfJob, RobotJob, RobotJobItem, items_page
+from schema.pages import After, Before, Connection, First, Last, wants_total
+from schema.robot_jobs.filters import RobotJobFilter, RobotJobOrder, items_of_job
+from schema.robot_jobs.types import KnownOfJob, RobotJob, RobotJobItem
 from schema.selections import find_selected
-
-
-@strawberry.input(description="Which jobs; all that is given must hold.")
-class RobotJobFilter:
-    status: list[JobStatus] | None = strawberry.field(default=None, description="Any of these.")
-    carrier: Carrier | None = strawberry.field(default=None, description="Of this carrier.")
-    job_type: JobType | None = strawberry.field(default=None, description="Of this kind.")
-
-    def to_domain(self) -> JobFilter:
-        return JobFilter(
-            statuses=tuple(self.status) if self.status is not None else None,
-            carrier=self.carrier,
-            job_type=self.job_type,
-        )
 
 
 @strawberry.type
@@ -58,24 +45,31 @@ class RobotJobQueries:
             return None
         return RobotJob.from_domain(read.job, known=KnownOfJob(items=known))
 
-    @query("The workspace's jobs, newest first; at most 100 a page.")
+    @query("The workspace's jobs, newest first unless ordered otherwise; at most 100 a page.")
     async def robot_jobs(
         self,
         info: Info,
         filter: Annotated[  # noqa: A002 -- the contract's name
             RobotJobFilter | None, strawberry.argument(description="Which jobs.")
         ] = None,
+        order_by: Annotated[RobotJobOrder | None, strawberry.argument(description="How they are sorted.")] = None,
         first: First = None,
         after: After = None,
         last: Last = None,
         before: Before = None,
     ) -> Connection[RobotJob]:
-        page = PageRequest.of(first=first, after=after, last=last, before=before)
+        page = PageRequest.of(
+            order_by.to_domain() if order_by is not None else domain.robot_jobs.NEWEST_JOBS,
+            first=first,
+            after=after,
+            last=last,
+            before=before,
+            with_total=wants_total(info),
+        )
+        job_filter = filter.to_domain() if filter is not None else None
         async with reading(info) as work:
-            found = await domain.robot_jobs.list_robot_jobs(
-                work.connection, page=page, job_filter=filter.to_domain() if filter else None
-            )
-        return Connection[RobotJob].of(found, node=RobotJob.from_domain, row_id=lambda job: job.id)
+            found = await domain.robot_jobs.list_robot_jobs(work.connection, page=page, job_filter=job_filter)
+        return Connection[RobotJob].of(found, node=RobotJob.from_domain)
 
     @query("The newest job of that kind that is pending or processing, or null.")
     async def active_robot_job(
@@ -100,13 +94,7 @@ class RobotJobQueries:
 
 def _asked_items(info: Info, job_id: uuid.UUID) -> list[ItemsOfJob]:
     """The pages of items that the query asks for, so that they and the job are one snapshot."""
-    asked = []
-    for arguments in find_selected(info, "items"):
-        chosen = arguments.pop("filter", None) or {}
-        item_filter = ItemFilter(statuses=_tuple(chosen.get("status")), error_types=_tuple(chosen.get("errorType")))
-        asked.append(ItemsOfJob(job_id, items_page(**arguments), item_filter))
-    return asked
-
-
-def _tuple(values: list[Any] | None) -> tuple[Any, ...] | None:
-    return tuple(values) if values is not None else None
+    return [
+        items_of_job(job_id, "totalCount" in selected.names, **selected.arguments)
+        for selected in find_selected(info, "items")
+    ]

@@ -16,7 +16,7 @@ from schema.access import following, subscription
 from schema.context import Info
 from schema.ids import parse_id
 from schema.robot_jobs.types import KnownOfJob, RobotJob, RobotJobItem
-from schema.selections import find_selected
+from schema.selections import is_selected
 
 # Access is asked again with every read, and there is a read at least this often: a revoked member or an expired token
 # ends the stream within that time, and a lost wake-up costs no more than that.
@@ -82,7 +82,7 @@ class RobotJobSubscriptions:
     )
     async def robot_job_progress(self, info: Info, job_id: JobId) -> AsyncGenerator[RobotJob, None]:
         context, followed = info.context, parse_id("jobId", job_id)
-        asked = {name for name in ("progress", "failures") if any(True for _ in find_selected(info, name))}
+        asked = {name for name in ("progress", "failures") if is_selected(info, name)}
         told, told_at = -1, 0.0
         with context.wakeups.watch(followed) as watch:
             while True:

@@ -17,19 +17,8 @@ from schema.context import Info
 from schema.loaders import EventsOfJob, ItemsOfJob
 from schema.nodes import Node
 from schema.orders import Order
-from schema.pages import After, Before, Connection, First, Last
-
-
-@strawberry.input(description="Which items; all that is given must hold.")
-class RobotJobItemFilter:
-    status: list[ItemStatus] | None = strawberry.field(default=None, description="Any of these.")
-    error_type: list[ErrorType] | None = strawberry.field(default=None, description="Any of these.")
-
-    def to_domain(self) -> domain.robot_jobs.ItemFilter:
-        return domain.robot_jobs.ItemFilter(
-            statuses=tuple(self.status) if self.status is not None else None,
-            error_types=tuple(self.error_type) if self.error_type is not None else None,
-        )
+from schema.pages import After, Before, Connection, First, Last, wants_total
+from schema.robot_jobs.filters import RobotJobItemFilter, RobotJobItemOrder, items_of_job
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,30 +49,18 @@ class RobotJobProgress:
 
     @strawberry.field(description="Closed items of all, 0 to 100.")
     def percent(self) -> float:
-        return round(100 * (self.job.total_items - self.job.open_count) / self.job.total_items, 1)
+        return domain.robot_jobs.percent_done(self.job)
 
     @strawberry.field(description="Items closed per minute since the job last started; null before the first.")
     async def items_per_minute(self, info: Info) -> float | None:
-        rate = await self._items_per_second(info)
-        return round(60 * rate, 1) if rate is not None else None
+        return domain.robot_jobs.items_per_minute(self.job, await self._pace(info), now=dt.datetime.now(dt.UTC))
 
     @strawberry.field(description="When the last item will be closed if it goes on like this; null when unknown.")
     async def estimated_completion_at(self, info: Info) -> dt.datetime | None:
-        rate = await self._items_per_second(info)
-        if rate is None or not self.job.status.is_active:
-            return None
-        return dt.datetime.now(dt.UTC) + dt.timedelta(seconds=self.job.open_count / rate)
+        return domain.robot_jobs.estimate_completion(self.job, await self._pace(info), now=dt.datetime.now(dt.UTC))
 
     async def _pace(self, info: Info) -> domain.robot_jobs.Pace:
         return self.known_pace or await info.context.loaders.paces.load(self.job.id) or domain.robot_jobs.Pace()
-
-    async def _items_per_second(self, info: Info) -> float | None:
-        if self.job.started_at is None:
-            return None
-        closed = (await self._pace(info)).closed_since_start
-        until = self.job.completed_at or dt.datetime.now(dt.UTC)
-        elapsed_s = (until - self.job.started_at).total_seconds()
-        return closed / elapsed_s if closed and elapsed_s > 0 else None
 
 
 @strawberry.type(description="Failed items for which the same must be done.")
@@ -139,25 +116,34 @@ class RobotJob(Node):
             for group in groups
         ]
 
-    @strawberry.field(description="Its items in the order of creation; at most 1,000 a page.")
+    @strawberry.field(description="Its items, oldest first unless ordered otherwise; at most 1,000 a page.")
     async def items(
         self,
         info: Info,
         filter: Annotated[  # noqa: A002 -- the contract's name
             RobotJobItemFilter | None, strawberry.argument(description="Which items.")
         ] = None,
+        order_by: Annotated[RobotJobItemOrder | None, strawberry.argument(description="How they are sorted.")] = None,
         first: First = None,
         after: After = None,
         last: Last = None,
         before: Before = None,
     ) -> Connection["RobotJobItem"]:
-        key = ItemsOfJob(
+        asks_total = wants_total(info)
+        key = items_of_job(
             self.job.id,
-            items_page(first=first, after=after, last=last, before=before),
-            filter.to_domain() if filter is not None else domain.robot_jobs.ItemFilter(),
+            asks_total,
+            filter=filter,
+            order_by=order_by,
+            first=first,
+            after=after,
+            last=last,
+            before=before,
         )
         page = self.known.items.get(key) or await info.context.loaders.items_of_jobs.load(key)
-        return Connection[RobotJobItem].of(page, node=RobotJobItem.from_domain, row_id=lambda item: item.id)
+        if asks_total and page.total is None:
+            page = page.counting(self.job.total_items)
+        return Connection[RobotJobItem].of(page, node=RobotJobItem.from_domain)
 
     @strawberry.field(description="What has happened to it, oldest first; at most 100 at once.")
     async def events(
@@ -205,19 +191,6 @@ class RobotJob(Node):
             updated_at=job.updated_at,
             known=known or KnownOfJob(),
         )
-
-
-def items_page(
-    *, first: int | None = None, after: str | None = None, last: int | None = None, before: str | None = None
-) -> PageRequest:
-    return PageRequest.of(
-        first=first,
-        after=after,
-        last=last,
-        before=before,
-        default=100,
-        at_most=domain.robot_jobs.ITEMS_PAGE_AT_MOST,
-    )
 
 
 @strawberry.type(description="A closed try of an item.")

@@ -174,7 +174,7 @@ async def test_orders_are_listed_newest_first_and_page_by_page(tenant: Tenant, o
 
     async with tenant.work() as connection:
         first = await list_orders(connection, page=PageRequest(3))
-        rest = await list_orders(connection, page=PageRequest(3, after=first.rows[-1].id))
+        rest = await list_orders(connection, page=PageRequest(3, after=(first.rows[-1].id,)))
 
     newest_first = sorted((order.id for order in imported), reverse=True)
     assert [order.id for order in [*first.rows, *rest.rows]] == newest_first

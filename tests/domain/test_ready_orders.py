@@ -5,11 +5,10 @@ import uuid
 import pytest
 
 import domain.robot_jobs.dispatch
-from domain.carrier_configs import CarrierConfigNotFound
+from domain.carrier_configs import CarrierConfigDisabled, CarrierConfigNotFound
 from domain.errors import InvalidInput
 from domain.orders import Order
 from domain.robot_jobs import (
-    CarrierDisabled,
     CreatedRobotJob,
     IdempotencyKeyInUse,
     ItemResult,
@@ -82,7 +81,7 @@ async def test_a_carrier_that_is_switched_off_takes_no_job(tenant: Tenant) -> No
     [order] = await tenant.orders(1)
 
     for order_ids in ([order.id], None):
-        with pytest.raises(CarrierDisabled):
+        with pytest.raises(CarrierConfigDisabled):
             await tenant.create(order_ids)
     assert (await tenant.contents())["robot_jobs"] == []
 

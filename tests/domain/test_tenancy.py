@@ -46,7 +46,7 @@ def _another(table: sa.Table, row: dict[str, Any]) -> dict[str, Any]:
     """A copy of the row that is in the way of no other."""
     if table is robot_job_attempts:
         return row | {"attempt": row["attempt"] + 90}
-    copy = row | {"id": new_id()}
+    copy = {name: value for name, value in row.items() if table.c[name].computed is None} | {"id": new_id()}
     if table is orders:
         return copy | {"reference": str(copy["id"])}
     if table is events:

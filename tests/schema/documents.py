@@ -86,23 +86,42 @@ DELETE_CONFIG = (
 )
 
 JOB = "query ($id: ID!) { robotJob(id: $id) { id status totalItems } }"
-JOB_WITH_ITEMS = """query ($id: ID!, $first: Int, $after: String, $last: Int, $before: String) { robotJob(id: $id) {
-    items(first: $first, after: $after, last: $last, before: $before) {
+JOB_WITH_ITEMS = """query ($id: ID!, $filter: RobotJobItemFilter, $orderBy: RobotJobItemOrder, $first: Int,
+    $after: String, $last: Int, $before: String) { robotJob(id: $id) {
+    items(filter: $filter, orderBy: $orderBy, first: $first, after: $after, last: $last, before: $before) {
         nodes { id } edges { cursor node { id } }
         pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
     } } }"""
-JOBS = """query ($filter: RobotJobFilter, $first: Int, $after: String, $last: Int, $before: String) {
-    robotJobs(filter: $filter, first: $first, after: $after, last: $last, before: $before) {
+JOBS = """query ($filter: RobotJobFilter, $orderBy: RobotJobOrder, $first: Int, $after: String, $last: Int,
+    $before: String) {
+    robotJobs(filter: $filter, orderBy: $orderBy, first: $first, after: $after, last: $last, before: $before) {
         nodes { id } edges { cursor node { id } }
         pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
     } }"""
 ACTIVE_JOB = "{ activeRobotJob(carrier: COORDINADORA) { id } }"
 ITEM = "query ($id: ID!) { robotJobItem(id: $id) { id status attempt } }"
 ORDER = "query ($id: ID!) { order(id: $id) { id reference } }"
-ORDERS = """query ($filter: OrderFilter, $first: Int, $after: String, $last: Int, $before: String) {
-    orders(filter: $filter, first: $first, after: $after, last: $last, before: $before) {
+ORDERS = """query ($filter: OrderFilter, $orderBy: OrderOrder, $first: Int, $after: String, $last: Int,
+    $before: String) {
+    orders(filter: $filter, orderBy: $orderBy, first: $first, after: $after, last: $last, before: $before) {
         nodes { id reference } edges { cursor node { id } }
         pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
+    } }"""
+COVERAGE = """query ($search: String, $department: String, $supportsCod: Boolean, $first: Int, $after: String,
+    $last: Int, $before: String) {
+    carrierCoverage(carrier: COORDINADORA, search: $search, department: $department, supportsCod: $supportsCod,
+        first: $first, after: $after, last: $last, before: $before) {
+        nodes { carrierCity cityName department supportsCod municipality { daneCode name } }
+        pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
+        totalCount
+    } }"""
+MUNICIPALITIES = """query ($search: String, $department: String, $first: Int, $after: String, $last: Int,
+    $before: String) {
+    municipalities(search: $search, department: $department, first: $first, after: $after, last: $last,
+        before: $before) {
+        nodes { daneCode name departmentCode departmentName }
+        pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
+        totalCount
     } }"""
 NODE = "query ($id: ID!) { node(id: $id) { __typename id } }"
 NODES = "query ($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }"

@@ -228,8 +228,8 @@ async def test_a_line_of_a_file_with_text_that_cannot_be_stored_is_refused(opera
 
 @pytest.mark.parametrize(
     ("document", "has_items"),
-    [(d.JOBS, False), (d.ORDERS, False), (d.JOB_WITH_ITEMS, True)],
-    ids=["jobs", "orders", "items"],
+    [(d.JOBS, False), (d.ORDERS, False), (d.JOB_WITH_ITEMS, True), (d.COVERAGE, False), (d.MUNICIPALITIES, False)],
+    ids=["jobs", "orders", "items", "cities", "municipalities"],
 )
 async def test_pages_that_cannot_be_are_invalid_input(
     tenant: Tenant, operator: Caller, document: str, has_items: bool
@@ -248,19 +248,62 @@ async def test_pages_that_cannot_be_are_invalid_input(
         assert await code_of(operator, document, **given, last=size) == ""
 
 
-async def test_a_cursor_of_another_list_or_tenant_is_just_a_place_in_time(
+async def test_a_cursor_of_another_list_or_another_order_is_invalid_input(tenant: Tenant, operator: Caller) -> None:
+    in_hand = await tenant.job(items=2)
+    job = {"id": str(in_hand.job.id)}
+    by_total, upwards = {"field": "TOTAL", "direction": "DESC"}, {"field": "TOTAL"}
+    cursors = {
+        "orders": (await operator.ask(d.ORDERS))["orders"]["edges"][0]["cursor"],
+        "jobs": (await operator.ask(d.JOBS))["robotJobs"]["edges"][0]["cursor"],
+        "items": (await operator.ask(d.JOB_WITH_ITEMS, **job))["robotJob"]["items"]["edges"][0]["cursor"],
+        "by total": (await operator.ask(d.ORDERS, orderBy=by_total))["orders"]["edges"][0]["cursor"],
+    }
+    lists: dict[str, tuple[str, dict[str, Any]]] = {
+        "orders": (d.ORDERS, {}),
+        "jobs": (d.JOBS, {}),
+        "items": (d.JOB_WITH_ITEMS, job),
+        "by total": (d.ORDERS, {"orderBy": by_total}),
+        "upwards": (d.ORDERS, {"orderBy": upwards}),
+        "cities": (d.COVERAGE, {}),
+        "municipalities": (d.MUNICIPALITIES, {}),
+    }
+
+    for of, cursor in cursors.items():
+        for name, (document, given) in lists.items():
+            for edge in ("after", "before"):
+                code = await code_of(operator, document, **given, **{edge: cursor})
+                assert code == ("" if name == of else "INVALID_INPUT"), (of, name, edge)
+
+
+async def test_a_cursor_of_another_tenant_is_just_a_place(
     tenant: Tenant, other_tenant: Tenant, operator: Caller, stranger: Caller
 ) -> None:
-    (order,) = await other_tenant.orders(1)
-    in_hand = await tenant.job(items=2)
+    await other_tenant.orders(1)
+    await tenant.orders(2)
     foreign = (await stranger.ask(d.ORDERS))["orders"]["edges"][0]
-    assert foreign["node"]["id"] == str(order.id)
 
-    page = await operator.ask(d.JOB_WITH_ITEMS, id=str(in_hand.job.id), after=foreign["cursor"])
     orders = await operator.ask(d.ORDERS, before=foreign["cursor"])
 
-    assert len(page["robotJob"]["items"]["nodes"]) == 2
     assert len(orders["orders"]["nodes"]) == 2
+
+
+async def test_filters_that_cannot_be_are_invalid_input_under_their_names(tenant: Tenant, operator: Caller) -> None:
+    job = {"id": str((await tenant.job(items=1)).job.id)}
+    searched: list[tuple[str, dict[str, Any]]] = [(d.ORDERS, {}), (d.JOBS, {}), (d.JOB_WITH_ITEMS, job)]
+    for document, given in searched:
+        for text in (*NO_TEXTS, "", "x", " x ", "\u0301\u0301\u0301", "x" * 101):
+            error = await operator.refused(document, **given, filter={"search": text})
+            assert "filter.search" in error["message"], (document, sent(text))
+    for document in (d.ORDERS, d.JOBS):
+        for moment in ("2026-01-31T08:00:00", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"):
+            for name in ("createdAfter", "createdBefore"):
+                assert await code_of(operator, document, filter={name: moment}) == "INVALID_INPUT", (name, moment)
+    for document in (d.COVERAGE, d.MUNICIPALITIES):
+        for text in NO_TEXTS:
+            assert await code_of(operator, document, search=text) == "INVALID_INPUT", sent(text)
+            assert await code_of(operator, document, department=text) == "INVALID_INPUT", sent(text)
+    for text in NO_TEXTS:
+        assert await code_of(operator, d.ORDERS, filter={"stage": [text]}) == "INVALID_INPUT", sent(text)
 
 
 async def test_numbers_beyond_32_bits_do_not_fit_the_schema(

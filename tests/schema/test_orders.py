@@ -1,6 +1,7 @@
 """Orders in the contract: bringing them in, changing them, finding them."""
 
 import datetime as dt
+from decimal import Decimal
 
 from domain.base import new_id
 from domain.carriers import Carrier
@@ -194,3 +195,81 @@ async def test_a_page_of_orders_is_twenty_unless_asked_otherwise(tenant: Tenant,
 
     assert len(page["nodes"]) == 20
     assert page["pageInfo"]["hasNextPage"]
+
+
+async def test_orders_are_filtered_by_what_people_look_for(tenant: Tenant, operator: Caller) -> None:
+    plain = await order_of(tenant)
+    named = await order_of(tenant, recipient_name="Íñigo Núñez", stage="packed", carrier=Carrier.COORDINADORA)
+    at = named.created_at.isoformat()
+
+    async def found(**chosen: object) -> list[str]:
+        return [node["id"] for node in (await operator.ask(ORDERS, filter=chosen))["orders"]["nodes"]]
+
+    assert await found(search="INIGO nuñez") == [str(named.id)]
+    assert await found(stage=["packed", "paid"]) == [str(named.id)]
+    assert await found(carrier="COORDINADORA") == [str(named.id)]
+    assert await found(createdAfter=at) == [str(named.id)], "that moment included"
+    assert await found(createdBefore=at) == [str(plain.id)], "that moment not included"
+    assert await found(search="nunez", stage="paid") == []
+
+
+async def test_orders_are_sorted_as_asked(tenant: Tenant, operator: Caller) -> None:
+    dear = await order_of(tenant, reference="B", total_cop=Decimal("20.5"))
+    cheap = await order_of(tenant, reference="C", total_cop=Decimal(3))
+    middle = await order_of(tenant, reference="A", total_cop=Decimal(20))
+
+    async def sorted_by(field: str, *direction: str) -> list[str]:
+        given = {"field": field, **({"direction": direction[0]} if direction else {})}
+        return [node["id"] for node in (await operator.ask(ORDERS, orderBy=given))["orders"]["nodes"]]
+
+    assert await sorted_by("TOTAL") == [str(each.id) for each in (cheap, middle, dear)]
+    assert await sorted_by("TOTAL", "DESC") == [str(each.id) for each in (dear, middle, cheap)]
+    assert await sorted_by("REFERENCE", "ASC") == [str(each.id) for each in (middle, dear, cheap)]
+    assert await sorted_by("CREATED_AT") == [str(each.id) for each in (dear, cheap, middle)]
+    assert await sorted_by("UPDATED_AT", "DESC") == [str(each.id) for each in (middle, cheap, dear)]
+
+
+async def test_an_order_tells_what_became_of_it_newest_first(
+    tenant: Tenant, operator: Caller, stranger: Caller
+) -> None:
+    document = """query ($id: ID!, $first: Int, $after: String) { order(id: $id) {
+        robotJobItems(first: $first, after: $after) {
+            nodes { id status job { id } } totalCount pageInfo { endCursor hasNextPage } } } }"""
+    (order,) = await tenant.orders(1)
+    failed = await tenant.job(orders=[order], failed=1)
+    again = await tenant.job(orders=[order])
+
+    shown = (await operator.ask(document, id=str(order.id), first=1))["order"]["robotJobItems"]
+    rest = await operator.ask(document, id=str(order.id), after=shown["pageInfo"]["endCursor"])
+
+    assert shown["nodes"] == [{"id": str(again.items[0].id), "status": "PENDING", "job": {"id": str(again.job.id)}}]
+    assert (shown["totalCount"], shown["pageInfo"]["hasNextPage"]) == (2, True)
+    assert [node["id"] for node in rest["order"]["robotJobItems"]["nodes"]] == [str(failed.items[0].id)]
+    assert await stranger.ask(document, id=str(order.id)) == {"order": None}
+
+
+async def test_tags_are_changed_as_the_list_they_are(tenant: Tenant, operator: Caller) -> None:
+    order = await order_of(tenant, tags="P/A;frágil ;")
+
+    same = await operator.do(UPDATE_ORDER, orderId=str(order.id), tags=["P/A", "frágil"])
+    answer = await operator.do(UPDATE_ORDER, orderId=str(order.id), tags=["VIP", "P/A"], city="Cali")
+
+    assert same["changedFields"] == []
+    assert set(answer["changedFields"]) == {"tags", "city"}
+    assert (await operator.ask(WHOLE_ORDER, id=str(order.id)))["order"]["tags"] == ["VIP", "P/A"]
+    none = await operator.do(UPDATE_ORDER, orderId=str(order.id), tags=[])
+    assert none["changedFields"] == ["tags"]
+    assert (await tenant.order(order.id)).tags == ""
+
+
+async def test_tags_that_could_not_be_told_apart_are_invalid(tenant: Tenant, operator: Caller) -> None:
+    order = await order_of(tenant, tags="VIP")
+
+    answer = await operator.do(UPDATE_ORDER, orderId=str(order.id), tags=["a;b", "good", " ", "c "])
+    too_long = await operator.do(UPDATE_ORDER, orderId=str(order.id), tags=["x" * 400, "y" * 400])
+    nothing = await operator.do(UPDATE_ORDER, orderId=str(order.id), tags=None)
+
+    assert [problem["path"] for problem in answer["problems"]] == ["tags.0", "tags.2", "tags.3"]
+    assert [problem["path"] for problem in too_long["problems"]] == ["tags"]
+    assert [problem["path"] for problem in nothing["problems"]] == ["tags"]
+    assert (await tenant.order(order.id)).tags == "VIP"

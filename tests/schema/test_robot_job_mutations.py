@@ -4,6 +4,7 @@ import datetime as dt
 import uuid
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from domain.base import new_id
@@ -148,7 +149,7 @@ async def test_create_of_all_that_is_ready_needs_a_config_that_is_switched_on(te
 
     await tenant.configure(is_enabled=False)
 
-    assert (await operator.do(CREATE, carrier="COORDINADORA", allReady=True))["code"] == "CARRIER_DISABLED"
+    assert (await operator.do(CREATE, carrier="COORDINADORA", allReady=True))["code"] == "CARRIER_CONFIG_DISABLED"
 
 
 async def test_create_ships_again_with_a_reason(tenant: Tenant, operator: Caller) -> None:
@@ -314,6 +315,18 @@ async def test_a_status_that_a_job_cannot_take_names_the_one_it_has(tenant: Tena
     assert (answer["__typename"], answer["code"]) == ("InvalidTransition", "INVALID_TRANSITION")
     assert answer["job"] == {"id": str(in_hand.job.id), "status": "COMPLETED"}
     assert "completed" in answer["message"]
+
+
+@pytest.mark.parametrize("status", ["PENDING", "COMPLETED"])
+async def test_a_status_that_no_job_can_be_set_to_does_not_fit_the_schema(
+    tenant: Tenant, robot: Caller, status: str
+) -> None:
+    in_hand = await tenant.job(items=1)
+
+    code = await robot.code(SET_STATUS, input={"jobId": str(in_hand.job.id), "status": status})
+
+    assert code == "GRAPHQL_VALIDATION_FAILED"
+    assert (await tenant.read(in_hand.job.id)).job == in_hand.job
 
 
 async def test_a_status_with_too_long_a_reason_is_invalid(tenant: Tenant, robot: Caller) -> None:

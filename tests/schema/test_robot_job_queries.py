@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.base import new_id
 from domain.robot_jobs import ErrorType, retry_failed_items
@@ -163,6 +164,69 @@ async def test_jobs_are_filtered_newest_first(tenant: Tenant, operator: Caller) 
     assert await found(status="PROCESSING") == [str(started.job.id)], "one value stands for a list of one"
     assert await found(carrier="COORDINADORA", jobType="CREATE_SHIPMENT", status=["FAILED"]) == []
     assert await found(status=[]) == []
+
+
+async def test_jobs_are_filtered_by_what_people_look_for(tenant: Tenant, operator: Caller) -> None:
+    broken, waiting = await tenant.job(items=1, failed=1), await tenant.job(items=1)
+    await tenant.change_order(waiting.items[0].order_id, recipient_name="Íñigo Núñez")
+
+    async def found(**chosen: object) -> list[str]:
+        return [node["id"] for node in (await operator.ask(JOBS, filter=chosen))["robotJobs"]["nodes"]]
+
+    assert await found(errorType="PORTAL") == [str(broken.job.id)]
+    assert await found(search="inigo") == [str(waiting.job.id)]
+    assert await found(search="inigo", errorType="PORTAL") == []
+    assert await found(createdBefore=waiting.job.created_at.isoformat()) == [str(broken.job.id)]
+    assert await found(createdAfter=waiting.job.created_at.isoformat()) == [str(waiting.job.id)]
+
+
+async def test_unfinished_jobs_count_as_finished_later_than_all_others(tenant: Tenant, operator: Caller) -> None:
+    first, open_one, last = [await tenant.job(items=1) for _ in range(3)]
+    await tenant.succeed(last.items[0])
+    await tenant.succeed(first.items[0])
+
+    async def sorted_by(**order: str) -> list[str]:
+        return [node["id"] for node in (await operator.ask(JOBS, orderBy=order))["robotJobs"]["nodes"]]
+
+    assert await sorted_by(field="COMPLETED_AT") == [str(each.job.id) for each in (last, first, open_one)]
+    assert await sorted_by(field="COMPLETED_AT", direction="DESC") == [
+        str(each.job.id) for each in (open_one, first, last)
+    ]
+    assert await sorted_by(field="CREATED_AT") == [str(each.job.id) for each in (first, open_one, last)]
+
+
+async def test_items_are_searched_and_sorted_as_asked(tenant: Tenant, operator: Caller) -> None:
+    in_hand = await tenant.job(items=3)
+    first, second, third = in_hand.items
+    await tenant.succeed(third, tracking_number="PED-Ñ-7")
+    await tenant.fail(first)
+
+    async def found(**given: object) -> list[str]:
+        shown = await operator.ask(JOB_WITH_ITEMS, id=str(in_hand.job.id), **given)
+        return [node["id"] for node in shown["robotJob"]["items"]["nodes"]]
+
+    assert await found(filter={"search": "ped-n"}) == [str(third.id)]
+    assert await found(orderBy={"field": "COMPLETED_AT"}) == [str(each.id) for each in (third, first, second)]
+    assert await found(orderBy={"field": "CREATED_AT", "direction": "DESC"}, first=1) == [str(third.id)]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        '{ robotJobs { nodes { good: items { nodes { id } } bad: items(after: "x") { nodes { id } } } } }',
+        "{ robotJobs(first: 1) { nodes { id } } orders(first: -1) { nodes { id } } }",
+        "{ orders { nodes { good: robotJobItems { nodes { id } } bad: robotJobItems(last: 101) { nodes { id } } } } }",
+    ],
+)
+async def test_what_is_wrong_with_one_list_is_told_whatever_is_read_beside_it(
+    engine: AsyncEngine, tenant: Tenant, operator: Caller, document: str
+) -> None:
+    await tenant.job(items=1)
+
+    for _ in range(3):
+        assert await operator.code(document) == "INVALID_INPUT"
+
+    assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]  # a queue pool counts
 
 
 async def test_the_active_job_is_the_newest_that_is_not_finished(tenant: Tenant, operator: Caller) -> None:

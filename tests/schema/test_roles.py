@@ -41,6 +41,8 @@ QUERIES: dict[str, tuple[str, dict[str, object], frozenset[str]]] = {
         },
         READS,
     ),
+    "carrierCoverage": (d.COVERAGE, {}, READS),
+    "municipalities": (d.MUNICIPALITIES, {}, READS),
     "node": (d.NODE, {"id": UNKNOWN}, READS),
     "nodes": (d.NODES, {"ids": [UNKNOWN]}, READS),
     "carrierConfig": (d.CONFIG, {"carrier": "COORDINADORA"}, PEOPLE),

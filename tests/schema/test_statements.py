@@ -79,6 +79,67 @@ async def test_a_page_of_many_jobs_costs_as_much_as_one_of_two(
     assert cost_of_many == cost_of_few
 
 
+async def test_a_total_costs_a_statement_only_when_it_is_asked_for(
+    engine: AsyncEngine, tenant: Tenant, operator: Caller
+) -> None:
+    in_hand = await tenant.job(items=3, failed=1)
+
+    async def cost(selection: str) -> tuple[int, Any]:
+        return await statements_of(engine, operator, f"{{ {selection} }}")
+
+    for listed, expected in {
+        "orders(first: 1)": 3,
+        "robotJobs(first: 1)": 1,
+        "carrierCoverage(carrier: COORDINADORA, first: 1)": 1_489,
+        "municipalities(first: 1)": 1_122,
+    }.items():
+        unasked, _ = await cost(f"{listed} {{ pageInfo {{ endCursor }} }}")
+        asked, data = await cost(f"{listed} {{ pageInfo {{ endCursor }} totalCount }}")
+        assert (unasked, asked) == (2, 3), listed
+        assert next(iter(data.values()))["totalCount"] == expected
+
+    job = f'robotJob(id: "{in_hand.job.id}")'
+    own, data = await cost(f"{job} {{ items(first: 1) {{ nodes {{ id }} totalCount }} }}")
+    assert (own, data["robotJob"]["items"]["totalCount"]) == (3, 3), "the job's own row tells it"
+    some, data = await cost(f"{job} {{ items(first: 0, filter: {{status: ERROR}}) {{ nodes {{ id }} totalCount }} }}")
+    assert (some, data["robotJob"]["items"]["totalCount"]) == (4, 1)
+
+
+async def test_the_totals_of_many_jobs_cost_one_statement(
+    engine: AsyncEngine, tenant: Tenant, operator: Caller
+) -> None:
+    document = """{ robotJobs { nodes {
+        all: items(first: 1) { totalCount } failed: items(first: 1, filter: {errorType: PORTAL}) { totalCount }
+        } } }"""
+    for number in range(3):
+        await tenant.job(items=2, failed=number)
+    cost_of_few, _ = await statements_of(engine, operator, document)
+    for _ in range(3):
+        await tenant.job(items=1)
+
+    cost_of_many, data = await statements_of(engine, operator, document)
+
+    totals = [(node["all"]["totalCount"], node["failed"]["totalCount"]) for node in data["robotJobs"]["nodes"]]
+    assert totals == [(1, 0)] * 3 + [(2, 2), (2, 1), (2, 0)]
+    assert cost_of_many == cost_of_few == 5, "the workspace, the jobs, two pages of items, one count"
+
+
+async def test_the_items_of_many_orders_cost_as_much_as_those_of_one(
+    engine: AsyncEngine, tenant: Tenant, operator: Caller
+) -> None:
+    document = "{ orders(first: 100) { nodes { robotJobItems(first: 3) { nodes { status job { id } } totalCount } } } }"
+    await tenant.job(items=1)
+    cost_of_one, _ = await statements_of(engine, operator, document)
+    await tenant.job(items=30)
+    await tenant.orders(1)
+
+    cost_of_many, data = await statements_of(engine, operator, document)
+
+    totals = [node["robotJobItems"]["totalCount"] for node in data["orders"]["nodes"]]
+    assert totals == [0, *[1] * 31]
+    assert cost_of_many == cost_of_one
+
+
 async def test_the_events_of_many_jobs_cost_as_much_as_those_of_two(
     engine: AsyncEngine, tenant: Tenant, operator: Caller
 ) -> None:
