@@ -2,7 +2,6 @@
 
 # region: client
 import asyncio
-import random
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
@@ -71,8 +70,11 @@ async def follow(
                     completion = answer["robotJobItemCompleted"]
                     after = completion["cursor"]
                     yield completion
-        except (TransportConnectionFailed, TransportClosed):
-            await asyncio.sleep(random.uniform(0.2, 1))  # noqa: S311 -- not all followers at once
+        except (TransportConnectionFailed, TransportClosed) as error:
+            close = getattr(error.__cause__, "rcvd", None)
+            if close is not None and close.code >= 4400:  # on purpose: the token, or a mistake of ours
+                raise
+            await asyncio.sleep(0.5)
         else:
             return  # all has been told
 

@@ -27,7 +27,7 @@ _NPM_OPTIONS = (
 
 
 class SetUpFailed(Exception):
-    """Which step, and its last words."""
+    """Which step, and what it said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def _run(step: str, command: Sequence[str], *, cwd: Path = ROOT) -> None:
         subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=_TIME_LIMIT_S, check=True)
     except subprocess.CalledProcessError as error:
         words = (error.stderr or error.stdout).strip().splitlines()
-        raise SetUpFailed(f"{step}: {' / '.join(words[-6:])}") from error
+        raise SetUpFailed(f"{step}: {' / '.join(words[:3] + words[3:][-1:])}") from error
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SetUpFailed(f"{step}: {error}") from error
 

@@ -2,9 +2,10 @@
 
 import pytest
 from gql import Client, gql
-from gql.transport.exceptions import TransportQueryError
+from gql.transport.exceptions import TransportConnectionFailed, TransportQueryError
 from gql.transport.httpx import HTTPXAsyncTransport
 from graphql import GraphQLError
+from websockets.exceptions import ConnectionClosed
 
 from tests.real_clients.gql_client import client_for, follow, report
 from tests.real_clients.node import ROOT
@@ -78,3 +79,13 @@ async def test_job_is_followed_through_connections_that_are_cut(server: Server, 
 
     assert [completion["item"]["id"] for completion in told] == [str(item.id) for item in in_hand.items]
     assert told[-1]["job"] == {"status": "COMPLETED", "successCount": 3, "errorCount": 1, "totalItems": 4}
+
+
+async def test_follower_that_the_server_refuses_does_not_try_for_ever(server: Server, shop: Tenant) -> None:
+    with pytest.raises(TransportConnectionFailed) as refused:
+        async for _ in follow(f"{server.url}/graphql", {"Authorization": "Bearer nonsense"}, str(shop.workspace_id)):
+            pass
+
+    assert isinstance(refused.value.__cause__, ConnectionClosed)
+    assert refused.value.__cause__.rcvd is not None
+    assert refused.value.__cause__.rcvd.code == 4403

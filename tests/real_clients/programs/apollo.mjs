@@ -1,32 +1,40 @@
-// region: client
+// region: possible types
 import { readFileSync } from "node:fs";
-
+import { buildSchema, isAbstractType } from "graphql";
+// endregion
+// region: client
 import { ApolloClient, ApolloLink, CombinedGraphQLErrors, HttpLink, InMemoryCache, gql } from "@apollo/client";
+import { SetContextLink } from "@apollo/client/link/context";
 import { GraphQLWsLink } from "@apollo/client/link/subscriptions";
 import { getMainDefinition, relayStylePagination } from "@apollo/client/utilities";
-import { buildSchema, isAbstractType } from "graphql";
 import { createClient } from "graphql-ws";
 // endregion
 import { endOfWords, itemIds, jobId, onWord, orderId, tell, token, url, workspaceId, wsUrl } from "./given.mjs";
-// region: client
-import { resuming } from "./resuming.mjs"; // the function above
+import { resuming } from "./resuming.mjs";
 
-// Which types an interface or union may be.  A page has no files: write this out when it is built.
-const schema = buildSchema(readFileSync(new URL("../../../schema/schema.graphql", import.meta.url), "utf8"));
+const schemaFile = new URL("../../../schema/schema.graphql", import.meta.url);
+
+// region: possible types
+
+const schema = buildSchema(readFileSync(schemaFile, "utf8"));
 const possibleTypes = Object.fromEntries(
   Object.values(schema.getTypeMap())
     .filter((type) => isAbstractType(type) && !type.name.startsWith("__"))
     .map((type) => [type.name, schema.getPossibleTypes(type).map(({ name }) => name)]),
 );
+// endregion
+
+// region: client
 
 const credentials = () => ({ Authorization: `Bearer ${token}`, "X-Workspace-Id": workspaceId });
 const socket = createClient({ url: wsUrl, connectionParams: credentials });
+const authorized = new SetContextLink(({ headers }) => ({ headers: { ...credentials(), ...headers } }));
 
 const client = new ApolloClient({
   link: ApolloLink.split(
     ({ query }) => getMainDefinition(query).operation === "subscription",
     new GraphQLWsLink(resuming(socket)),
-    new HttpLink({ uri: url, headers: credentials() }),
+    authorized.concat(new HttpLink({ uri: url })),
   ),
   cache: new InMemoryCache({
     possibleTypes,

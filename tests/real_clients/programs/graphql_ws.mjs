@@ -5,6 +5,7 @@ import { itemIds, jobId, tell, token, workspaceId, wsUrl } from "./given.mjs";
 import { resuming } from "./resuming.mjs";
 
 // region: client
+
 let silence;
 
 const client = createClient({

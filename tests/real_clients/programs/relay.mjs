@@ -11,8 +11,9 @@ import {
   requestSubscription,
 } from "relay-runtime";
 import { itemIds, jobId, orderId, tell, token, url, workspaceId, wsUrl } from "./given.mjs";
+import { resuming } from "./resuming.mjs";
+
 // region: environment
-import { resuming } from "./resuming.mjs"; // the function above
 
 const credentials = () => ({ Authorization: `Bearer ${token}`, "X-Workspace-Id": workspaceId });
 const socket = createClient({ url: wsUrl, connectionParams: credentials });

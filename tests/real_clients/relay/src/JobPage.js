@@ -44,7 +44,7 @@ export const report = graphql`
   }
 `;
 
-export const fail = graphql`
+export const end = graphql`
   mutation JobPageStatusMutation($input: UpdateJobStatusInput!) {
     updateJobStatus(input: $input) {
       ... on UpdateJobStatusSuccess { job { id status } }
