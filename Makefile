@@ -42,8 +42,8 @@ schema: .venv/.dev ## Write the committed schema anew
 	@$(BIN)/robot-jobs schema > schema/schema.graphql
 
 lock: .venv/.dev ## Resolve the dependencies anew (needs uv)
-	@for name in base dev; do \
-	  extra=$$( [ $$name = dev ] && echo "--extra dev" ); \
-	  uv pip compile pyproject.toml $$extra --universal --python-version 3.11 --generate-hashes \
+	@for name in base dev node; do \
+	  case $$name in base) from=pyproject.toml;; dev) from="pyproject.toml --extra dev";; node) from="--group node";; esac; \
+	  uv pip compile $$from --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-header --quiet --output-file requirements/$$name.txt || exit 1; \
 	done
