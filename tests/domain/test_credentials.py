@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from api.database import owner_engine
 from domain.base import new_id
 from domain.carrier_configs import (
+    CarrierConfigDisabled,
     CarrierConfigNotFound,
     CredentialKeysMissing,
     carrier_configs,
@@ -18,7 +19,6 @@ from domain.carrier_configs import (
 )
 from domain.carriers import Carrier
 from domain.credentials import (
-    CarrierConfigDisabled,
     CarrierCredentials,
     CarrierPasswordMissing,
     CredentialsUnreadable,
