@@ -19,6 +19,7 @@ from schema.context import Database
 def create_app(settings: Settings, urls: DatabaseUrls, tokens: Tokens) -> FastAPI:
     """The API on that database.  Its start raises DatabaseError on a role that row level security does not bind."""
     engine = app_engine(settings, urls)
+    database = Database(engine)
     wakeups = PostgresWakeUps(urls.app)
 
     @asynccontextmanager
@@ -26,10 +27,11 @@ def create_app(settings: Settings, urls: DatabaseUrls, tokens: Tokens) -> FastAP
         await refuse_unsafe(engine)
         async with wakeups.running():
             yield
+        await database.finish()
         await engine.dispose()
 
     app = FastAPI(title="Robot jobs", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
-    app.include_router(Router(settings, tokens, Database(engine), wakeups))
+    app.include_router(Router(settings, tokens, database, wakeups))
     app.router.routes.extend(health_routes(engine))
     if settings.graphiql:
         app.mount("/graphiql", graphiql_assets)

@@ -13,6 +13,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+import domain.api_keys
 import domain.carriers
 import domain.events
 import domain.orders
@@ -28,7 +29,7 @@ from tests.migrations.conftest import Empty
 from tests.tenants import Tenant, make_tenant
 
 # Modules that declare tables: importing them fills the metadata.
-DECLARING = (domain.carriers, domain.events, domain.orders, domain.robot_jobs, domain.workspaces)
+DECLARING = (domain.api_keys, domain.carriers, domain.events, domain.orders, domain.robot_jobs, domain.workspaces)
 
 _EVERYTHING = {
     "columns": """

@@ -1,10 +1,13 @@
 """Who may touch which table: row level security for every tenant's table, and no right that is not needed."""
 
+import re
+
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+import domain.api_keys
 import domain.carriers
 import domain.events
 import domain.orders
@@ -15,9 +18,10 @@ from domain.base import metadata
 from migrations.grants import GRANTS
 from tests.conftest import Database
 
-DECLARING = (domain.carriers, domain.events, domain.orders, domain.robot_jobs, domain.workspaces)
+DECLARING = (domain.api_keys, domain.carriers, domain.events, domain.orders, domain.robot_jobs, domain.workspaces)
 OF_EVERYBODY = {"dane_municipalities", "department_abbreviations", "carrier_coverage", "reference_data_loads"}
 OF_TENANTS = sorted(set(metadata.tables) - OF_EVERYBODY)
+_OF_COLUMNS = r"(\w+) \(([^)]*)\)"
 PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 
 
@@ -49,7 +53,14 @@ async def test_every_tenants_table_has_forced_row_level_security_and_policies(da
 
 async def test_every_policy_reads_the_membership(database: Database) -> None:
     """Directly, or through a parent whose policy does."""
-    parents = ("app_workspace_id", "app_writable_workspace_id", "app_user_id", "app_is_system", "workspace_members")
+    parents = (
+        "app_workspace_id",
+        "app_writable_workspace_id",
+        "app_user_id",
+        "app_is_system",
+        "workspace_members",
+        "api_keys",
+    )
     async with as_superuser(database).connect() as connection:
         policies = await connection.execute(
             sa.text("SELECT policyname, coalesce(qual, '') || coalesce(with_check, '') AS rule FROM pg_policies")
@@ -75,7 +86,31 @@ async def test_the_apis_role_has_the_rights_of_the_list_and_no_others(database: 
         for table, right in found:
             held.setdefault(table, set()).add(right)
 
-    assert held == {table: set(rights.split(", ")) for table, rights in GRANTS.items()}
+    whole = {
+        table: set(re.sub(_OF_COLUMNS, "", rights).strip(", ").split(", ")) - {""} for table, rights in GRANTS.items()
+    }
+    assert held == {table: rights for table, rights in whole.items() if rights}
+
+
+async def test_rights_to_some_columns_are_to_no_others(database: Database) -> None:
+    granted = {
+        (table, column, right)
+        for table, rights in GRANTS.items()
+        for right, columns in re.findall(_OF_COLUMNS, rights)
+        for column in columns.split(", ")
+    }
+    async with as_superuser(database).connect() as connection:
+        found = await connection.execute(
+            sa.text(
+                "SELECT table_name, column_name, privilege_type FROM information_schema.column_privileges "
+                "WHERE grantee = :role AND NOT has_table_privilege(:role, table_name::text, privilege_type)"
+            ),
+            {"role": APP_ROLE},
+        )
+        held = {tuple(row) for row in found}
+
+    assert held == granted
+    assert ("api_keys", "secret_sha256", "SELECT") not in held
 
 
 async def test_the_apis_role_can_change_no_table(engine: AsyncEngine) -> None:

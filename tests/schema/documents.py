@@ -66,6 +66,21 @@ UPDATE_ORDER = (
     } }"""
     + FAILED
 )
+CREATE_KEY = (
+    """mutation ($input: CreateApiKeyInput!) { createApiKey(input: $input) { __typename ...Failed
+        ... on CreateApiKeySuccess {
+            apiKey { id name prefix carriers createdBy createdAt expiresAt revokedAt lastUsedAt }
+            secret
+        }
+    } }"""
+    + FAILED
+)
+REVOKE_KEY = (
+    """mutation ($input: RevokeApiKeyInput!) { revokeApiKey(input: $input) { __typename ...Failed
+        ... on RevokeApiKeySuccess { apiKey { id revokedAt } }
+    } }"""
+    + FAILED
+)
 
 JOB = "query ($id: ID!) { robotJob(id: $id) { id status totalItems } }"
 JOB_WITH_ITEMS = """query ($id: ID!, $first: Int, $after: String, $last: Int, $before: String) { robotJob(id: $id) {
@@ -94,6 +109,14 @@ PREVIEW = """query ($input: PreviewDispatchInput!) { previewDispatch(input: $inp
     } }"""
 VALIDATE = """query ($input: ValidateCitiesInput!) { validateCities(input: $input) {
     results { reference outcome carrierCity problem message suggestions }
+    } }"""
+VIEWER = """{ viewer { user { id } workspaces { id name role }
+    apiKey { id name prefix carriers expiresAt revokedAt } } }"""
+API_KEYS = """query ($first: Int, $after: String, $last: Int, $before: String) {
+    apiKeys(first: $first, after: $after, last: $last, before: $before) {
+        nodes { id name prefix carriers createdBy createdAt expiresAt revokedAt lastUsedAt }
+        edges { cursor node { id } }
+        pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
     } }"""
 
 FOLLOW_ITEMS = """subscription ($jobId: ID!, $after: String) { robotJobItemCompleted(jobId: $jobId, after: $after) {

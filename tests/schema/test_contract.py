@@ -129,7 +129,7 @@ def test_page_info_is_relays() -> None:
     }
 
 
-@pytest.mark.parametrize("of", ["RobotJob", "RobotJobItem", "Order"])
+@pytest.mark.parametrize("of", ["RobotJob", "RobotJobItem", "Order", "ApiKey"])
 def test_a_connection_is_relays(of: str) -> None:
     connection, edge = of_type(f"{of}Connection").fields, of_type(f"{of}Edge").fields
 
@@ -147,7 +147,7 @@ def test_every_field_with_a_connection_takes_relays_arguments() -> None:
         if get_named_type(field.type).name.endswith("Connection")
     }
 
-    assert set(paged) == {"Query.robotJobs", "Query.orders", "RobotJob.items"}
+    assert set(paged) == {"Query.robotJobs", "Query.orders", "Query.apiKeys", "RobotJob.items"}
     for field in paged.values():
         given = {name: str(argument.type) for name, argument in field.args.items() if name != "filter"}
         assert given == {"first": "Int", "after": "String", "last": "Int", "before": "String"}
