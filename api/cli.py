@@ -205,9 +205,7 @@ def create_key(
     name: Annotated[str, typer.Option(help="What it is for.")],
     workspace: Annotated[uuid.UUID | None, typer.Option(help="The workspace that it is good for.")] = None,
     all_workspaces: Annotated[bool, typer.Option("--all-workspaces", help="Good for every workspace.")] = False,
-    carrier: Annotated[
-        list[Carrier] | None, typer.Option(help="Only for its jobs; may be repeated.")
-    ] = None,
+    carrier: Annotated[list[Carrier] | None, typer.Option(help="Only for its jobs; may be repeated.")] = None,
     days: Annotated[int | None, typer.Option(help="How long it is good; without, until it is revoked.")] = None,
 ) -> None:
     """Make an API key and print its secret, this once, alone on its line."""

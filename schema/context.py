@@ -267,7 +267,8 @@ class Context(BaseContext):
 
     @asynccontextmanager
     async def _read_only(self) -> AsyncIterator[AsyncConnection]:
-        async with self._database.reading.connect() as connection, connection.begin():
+        async with self._database.reading.connect() as connection:
+            await connection.begin()  # nothing to commit: closing ends it, on a connection that was lost as well
             yield connection
 
     async def viewer(self) -> Viewer:

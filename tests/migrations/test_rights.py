@@ -102,8 +102,12 @@ async def test_rights_to_some_columns_are_to_no_others(database: Database) -> No
     async with as_superuser(database).connect() as connection:
         found = await connection.execute(
             sa.text(
-                "SELECT table_name, column_name, privilege_type FROM information_schema.column_privileges "
-                "WHERE grantee = :role AND NOT has_table_privilege(:role, table_name::text, privilege_type)"
+                "SELECT c.relname::text, a.attname::text, p.held "
+                "FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped, "
+                "unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'REFERENCES']) AS p(held) "
+                "WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' "
+                "AND has_column_privilege(:role, c.oid, a.attnum, p.held) "
+                "AND NOT has_table_privilege(:role, c.oid, p.held)"
             ),
             {"role": APP_ROLE},
         )
