@@ -348,6 +348,7 @@ async def test_all_who_wait_for_the_first_keys_share_one_fetch(tokens: Tokens, i
 
 # ---------------------------------------------------------------------------------------------- bad servers
 
+_GOOD = json.dumps({"keys": [RSA.jwk]}).encode()
 MISBEHAVING = {
     "error": b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
     "redirect": b"HTTP/1.1 302 Found\r\nLocation: /other\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
@@ -360,8 +361,8 @@ MISBEHAVING = {
     "keys are no list": ok(b'{"keys": {"kty": "RSA"}}'),
     "keys are no keys": ok(b'{"keys": [5, null, [], {}, {"kty": "RSA"}, {"kty": "RSA", "n": 5, "e": []}]}'),
     "not UTF-8": ok(b'{"keys": "\xff"}'),
-    "oversized": ok(b" " * (LARGEST_ANSWER + 1)),
-    "endless": b"HTTP/1.1 200 OK\r\n\r\n" + b" " * (LARGEST_ANSWER * 2),
+    "oversized": ok(_GOOD + b" " * LARGEST_ANSWER),
+    "endless": b"HTTP/1.1 200 OK\r\n\r\n" + _GOOD + b" " * LARGEST_ANSWER,
     "compressed": ok(b"\x1f\x8b", "Content-Encoding: gzip"),
 }
 
