@@ -5,17 +5,16 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from api.database import owner_engine
 from domain.api_keys import ACTIVE_KEYS_AT_MOST, api_keys, make_secret
 from domain.base import new_id
 from domain.workspaces import Membership, Role, enter_system, set_member
-from schema.context import Principal, Unauthenticated
 from tests.conftest import Database
 from tests.domain.ledger import counted_statements
 from tests.schema import documents as d
-from tests.schema.caller import Api, Caller
+from tests.schema.caller import Api, Caller, MemoryWakeUps
 from tests.servers import until
 from tests.tenants import Tenant, make_installation_key
 
@@ -243,14 +242,16 @@ async def test_the_viewer_is_answered_where_the_workspace_is_refused(api: Api, t
     assert [error.extensions["code"] for error in result.errors] == ["NOT_A_MEMBER"]
 
 
-async def test_nobody_takes_no_connection(api: Api, engine: AsyncEngine) -> None:
-    with counted_statements(engine) as sent:
-        for document in (d.VIEWER, d.JOBS):
-            assert await api.nobody().code(document) == "UNAUTHENTICATED"
+async def test_nobody_takes_no_connection(database: Database, wakeups: MemoryWakeUps) -> None:
+    engine = create_async_engine(database.urls.app, pool_size=1, max_overflow=0, pool_timeout=0.05)
 
-    assert sent == []
-    with pytest.raises(Unauthenticated):
-        Principal("ana", dt.datetime.now(dt.UTC), None).check()
+    async with engine.connect():
+        nobody = Api(engine, wakeups).nobody()
+        codes = [await nobody.code(d.VIEWER), await nobody.code(d.JOBS), await nobody.code(d.ITEM, id=UNKNOWN)]
+        codes.append(await nobody.code(d.REVOKE_KEY, input={"apiKeyId": UNKNOWN}))
+
+    await engine.dispose()
+    assert set(codes) == {"UNAUTHENTICATED"}
 
 
 async def test_the_hash_is_in_no_answer(tenant: Tenant, database: Database, admin: Caller) -> None:
