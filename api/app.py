@@ -20,6 +20,7 @@ from schema.context import Database
 def create_app(settings: Settings, urls: DatabaseUrls, tokens: Tokens, *, key_ring: KeyRing | None = None) -> FastAPI:
     """The API on that database.  Its start raises DatabaseError on a role that row level security does not bind."""
     engine = app_engine(settings, urls)
+    database = Database(engine)
     wakeups = PostgresWakeUps(urls.app)
 
     @asynccontextmanager
@@ -27,10 +28,11 @@ def create_app(settings: Settings, urls: DatabaseUrls, tokens: Tokens, *, key_ri
         await refuse_unsafe(engine)
         async with wakeups.running():
             yield
+        await database.finish()
         await engine.dispose()
 
     app = FastAPI(title="Robot jobs", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
-    app.include_router(Router(settings, tokens, Database(engine), wakeups, key_ring=key_ring))
+    app.include_router(Router(settings, tokens, database, wakeups, key_ring=key_ring))
     app.router.routes.extend(health_routes(engine))
     if settings.graphiql:
         app.mount("/graphiql", graphiql_assets)

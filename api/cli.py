@@ -35,11 +35,14 @@ from api.database import (
 from api.embedded_postgres import EmbeddedPostgresError
 from api.settings import Settings, SettingsError, load_settings
 from api.workspaces import DEMO_WORKSPACE_ID, UnknownWorkspace, developer_id, ensure_developer, seed_demo_workspace
+from domain.carriers import Carrier
 from domain.envelopes import KeyRing
+from domain.errors import DomainError
 from domain.workspaces import Role, enter_system
 
 if TYPE_CHECKING:
     from api.tokens import Tokens
+    from domain.api_keys import ApiKey
 
 # What is slow to import (the schema above all) is imported where it is used: `serve` starts PostgreSQL meanwhile.
 STARTED_WITHIN_S = 60
@@ -52,13 +55,15 @@ app = typer.Typer(
 )
 credentials = typer.Typer(help="The keys that portal passwords are kept with.", no_args_is_help=True)
 app.add_typer(credentials, name="credentials")
+api_key = typer.Typer(help="Robots' API keys.", no_args_is_help=True)
+app.add_typer(api_key, name="api-key")
 
 
 def main() -> None:
     """Expected trouble is one clear line and exit code 2; anything else is a bug and keeps its traceback."""
     try:
         app()
-    except (SettingsError, DatabaseError, EmbeddedPostgresError, UnknownWorkspace) as error:
+    except (SettingsError, DatabaseError, EmbeddedPostgresError, UnknownWorkspace, DomainError) as error:
         typer.echo(f"robot-jobs: {error}", err=True)
         sys.exit(2)
 
@@ -209,6 +214,68 @@ def token(
     typer.echo(_developer_token(load_settings(), workspace, role, lifetime=dt.timedelta(hours=hours)))
 
 
+@api_key.command("create")
+def create_key(
+    name: Annotated[str, typer.Option(help="What it is for.")],
+    workspace: Annotated[uuid.UUID | None, typer.Option(help="The workspace that it is good for.")] = None,
+    all_workspaces: Annotated[bool, typer.Option("--all-workspaces", help="Good for every workspace.")] = False,
+    carrier: Annotated[list[Carrier] | None, typer.Option(help="Only for its jobs; may be repeated.")] = None,
+    days: Annotated[int | None, typer.Option(help="How long it is good; without, until it is revoked.")] = None,
+) -> None:
+    """Make an API key and print its secret, this once, alone on its line."""
+    from api.api_keys import make_key
+
+    if (workspace is None) != all_workspaces:
+        raise SettingsError("name a --workspace, or say --all-workspaces")
+    settings = load_settings()
+
+    async def run() -> str:
+        urls = await find_database(settings)
+        created = await make_key(urls, name=name, workspace_id=workspace, carriers=carrier or None, days=days)
+        return created.secret
+
+    typer.echo(asyncio.run(run()))
+
+
+@api_key.command("list")
+def list_keys() -> None:
+    """Every API key of every workspace, newest first."""
+    from api.api_keys import all_keys
+
+    settings = load_settings()
+
+    async def run() -> "list[ApiKey]":
+        return await all_keys(await find_database(settings))
+
+    for key in asyncio.run(run()):
+        ended = f"revoked {key.revoked_at:%Y-%m-%d}" if key.revoked_at else None
+        expires = f"until {key.expires_at:%Y-%m-%d}" if key.expires_at else None
+        facts = (
+            f"{key.id}",
+            f"{key.prefix}…",
+            f"workspace {key.workspace_id}" if key.workspace_id else "all workspaces",
+            "all carriers" if key.carriers is None else ", ".join(key.carriers),
+            ended or expires or "until revoked",
+            f"used {key.last_used_at:%Y-%m-%d %H:%M} UTC" if key.last_used_at else "never used",
+            key.name,
+        )
+        typer.echo("  ".join(facts))
+
+
+@api_key.command("revoke")
+def revoke(key_id: Annotated[uuid.UUID, typer.Argument(metavar="ID", help="As list shows it.")]) -> None:
+    """Revoke an API key for good; doing it again changes nothing."""
+    from api.api_keys import revoke_key
+
+    settings = load_settings()
+
+    async def run() -> "ApiKey":
+        return await revoke_key(await find_database(settings), key_id)
+
+    revoked = asyncio.run(run())
+    typer.echo(f"Revoked: {revoked.id}  {revoked.name}")
+
+
 @app.command()
 def schema() -> None:
     """Print the GraphQL schema (SDL)."""
@@ -291,8 +358,12 @@ def _developer_token(settings: Settings, workspace: uuid.UUID, role: Role, *, li
     from api.tokens import load_tokens
 
     async def run() -> str:
-        membership = await ensure_developer(await find_database(settings), workspace, role)
-        return load_tokens(settings, may_make_secret=True).make(membership.user_id, lifetime=lifetime)
+        urls = await find_database(settings)
+        # A server on one's own database that has an issuer's keys knows of no secret that is made here.
+        tokens = load_tokens(settings, may_make_secret=urls.is_embedded or settings.jwks_url is None)
+        made = tokens.make(developer_id(role), lifetime=lifetime)
+        await ensure_developer(urls, workspace, role)
+        return made
 
     return asyncio.run(run())
 

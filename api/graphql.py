@@ -17,12 +17,12 @@ from strawberry.types.graphql import OperationType
 from strawberry.types.unset import UNSET, UnsetType
 
 from api.graphiql import asks_for_graphiql, graphiql_page
-from api.graphql_sockets import SocketHandler, SocketMessages
+from api.graphql_sockets import SocketHandler, SocketMessages, TryAgainLater
 from api.settings import Settings
 from api.tokens import Tokens
 from domain.envelopes import KeyRing
 from schema import schema
-from schema.context import Context, Database, WakeUps
+from schema.context import AuthenticationUnavailable, Context, Database, WakeUps
 from schema.errors import ErrorCode
 
 OPERATIONS_PER_SOCKET_AT_MOST = 100
@@ -52,7 +52,7 @@ class Router(GraphQLRouter[Context, None]):
         async def context(connection: HTTPConnection) -> Context:
             new = Context(database, wakeups, key_ring=key_ring)
             if connection.scope["type"] == "http":
-                new.authenticate(tokens.principal, connection.headers)
+                await new.authenticate(tokens.principal, connection.headers)
             return new
 
         super().__init__(
@@ -123,8 +123,10 @@ class Router(GraphQLRouter[Context, None]):
 
     async def on_ws_connect(self, context: Context) -> UnsetType | dict[str, object] | None:
         """The payload carries what HTTP has in headers; a socket without a good token is closed with 4403."""
-        context.authenticate(self._tokens.principal, context.connection_params or {})
-        if context.principal is None:
+        await context.authenticate(self._tokens.principal, context.connection_params or {})
+        if isinstance(context.refusal, AuthenticationUnavailable):
+            raise TryAgainLater
+        if not await context.is_known():
             raise ConnectionRejectionError
         return UnsetType()
 

@@ -10,11 +10,16 @@ from typing import Any
 from graphql import GraphQLError
 from strawberry.asgi import ASGIWebSocketAdapter
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler, Operation
+from strawberry.subscriptions.protocols.graphql_transport_ws.types import ConnectionInitMessage
 
 from schema.context import Context
 from schema.faults import public_error
 
 _LONGEST_REASON = 123  # bytes; a close frame has no room for more
+
+
+class TryAgainLater(Exception):
+    """Whether the client may connect cannot be told now."""
 
 
 class SocketMessages(ASGIWebSocketAdapter):
@@ -31,6 +36,12 @@ class SocketMessages(ASGIWebSocketAdapter):
 
 class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
     """Answers a document that is not GraphQL with an `error` message for that operation; the others go on."""
+
+    async def handle_connection_init(self, message: ConnectionInitMessage) -> None:
+        try:
+            await super().handle_connection_init(message)
+        except TryAgainLater:
+            await self.websocket.close(code=1013, reason="Try again later")
 
     async def _send_result_stream(self, operation: Operation[Context, None], result_source: Any) -> None:
         try:

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -14,6 +15,7 @@ from domain.envelopes import KeyRing
 PREFIX = "ROBOT_JOBS_"
 SHORTEST_SECRET = 32
 _URL_PARAMETERS = {"host", "port", "user", "password", "database", "ssl", "target_session_attrs"}
+_THIS_MACHINE = {"localhost", "127.0.0.1", "::1"}
 _ORIGIN = re.compile(r"\*|https?://[^\s/?#@]+")
 
 
@@ -35,7 +37,7 @@ class Settings(BaseSettings):
     migration_database_url: str | None = Field(
         None,
         validation_alias="MIGRATION_DATABASE_URL",
-        description="The same database as the role that owns the tables, for migrate, seed, token and "
+        description="The same database as the role that owns the tables, for migrate, seed, token, api-key and "
         "credentials rotate. Unset: DATABASE_URL.",
     )
     home: Path = Field(Path(".robot-jobs"), description="Folder of the embedded PostgreSQL and of generated secrets.")
@@ -44,7 +46,13 @@ class Settings(BaseSettings):
     jwt_secret: SecretStr | None = Field(
         None,
         description="HS256 secret of people's tokens, 32 characters or more. "
-        "Unset with the embedded PostgreSQL: one is made and kept in the home folder; otherwise required.",
+        "Unset with the embedded PostgreSQL: one is made and kept in the home folder; otherwise it or "
+        "ROBOT_JOBS_JWKS_URL is required.",
+    )
+    jwks_url: str | None = Field(
+        None,
+        description="Where the issuer of people's tokens publishes its public keys: https, or http on this machine. "
+        "Tokens signed with RS256, ES256 or EdDSA are then good; it needs ROBOT_JOBS_JWT_ISSUER.",
     )
     jwt_issuer: str | None = Field(None, description="If set, tokens must carry it as `iss`.")
     jwt_audience: str | None = Field(None, description="If set, tokens must carry it as `aud`.")
@@ -93,6 +101,21 @@ class Settings(BaseSettings):
         if value is None or not value.get_secret_value().strip():
             return None
         KeyRing.parse(value.get_secret_value())
+        return value
+
+    @field_validator("jwks_url")
+    @classmethod
+    def _is_safe(cls, value: str | None) -> str | None:
+        """Whoever stands between could let anybody in: the keys come encrypted, or from this very machine."""
+        if not value:
+            return None
+        try:
+            parts = urlsplit(value)
+            host = parts.hostname
+        except ValueError:
+            raise ValueError("is not a URL") from None
+        if not host or not (parts.scheme == "https" or (parts.scheme == "http" and host in _THIS_MACHINE)):
+            raise ValueError("must begin with https://; http:// is for this machine alone")
         return value
 
     @field_validator("database_url", "migration_database_url")

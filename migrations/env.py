@@ -8,6 +8,7 @@ from alembic import context
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+import domain.api_keys
 import domain.carrier_configs
 import domain.carriers
 import domain.events

@@ -11,6 +11,13 @@ GRANTS = {
     "alembic_version": READ,
     "workspaces": READ,
     "workspace_members": READ,
+    # Nobody reads the hash of a secret, and nothing of a key is changed but that it is revoked, and when it was used.
+    "api_keys": (
+        "SELECT (id, workspace_id, name, prefix, carriers, created_by, created_at, expires_at, revoked_at,"
+        " last_used_at), "
+        "INSERT (id, workspace_id, name, prefix, secret_sha256, carriers, created_by, expires_at), "
+        "UPDATE (revoked_at, last_used_at)"
+    ),
     "dane_municipalities": READ,
     "department_abbreviations": READ,
     "carrier_coverage": READ,

@@ -15,11 +15,13 @@ from graphql import (
 from strawberry.extensions import MaxTokensLimiter, ParserCache, SchemaExtension, ValidationCache
 from strawberry.types.graphql import OperationType
 
+import domain.api_keys
 import domain.carrier_configs
 import domain.errors
 import domain.orders
 import domain.robot_jobs
-from schema import carrier_configs, errors, orders
+from schema import api_keys, carrier_configs, errors, orders
+from schema.api_keys import ApiKeyMutations, ApiKeyQueries
 from schema.carrier_configs import CarrierConfigMutations, CarrierConfigQueries
 from schema.carriers import CarrierQueries
 from schema.context import Context
@@ -30,13 +32,23 @@ from schema.node_queries import NodeQueries
 from schema.orders import OrderMutations, OrderQueries
 from schema.robot_jobs import RobotJobMutations, RobotJobQueries, RobotJobSubscriptions
 from schema.robot_jobs import errors as job_errors
+from schema.viewer import ViewerQueries
 
 # A document is read before anybody knows who sent it, and kept in a cache: it must be small.
 TOKENS_AT_MOST = 1_000
 
 
-@strawberry.type(description="Everything that can be read.  For every member of the workspace.")
-class Query(RobotJobQueries, OrderQueries, DispatchQueries, CarrierQueries, CarrierConfigQueries, NodeQueries):
+@strawberry.type(description="Everything that can be read.  Each field says for whom it is.")
+class Query(
+    RobotJobQueries,
+    OrderQueries,
+    DispatchQueries,
+    CarrierQueries,
+    CarrierConfigQueries,
+    NodeQueries,
+    ViewerQueries,
+    ApiKeyQueries,
+):
     pass
 
 
@@ -44,7 +56,7 @@ class Query(RobotJobQueries, OrderQueries, DispatchQueries, CarrierQueries, Carr
     description="Everything that can be done.  Expected failures are data: each answer is a union of its success and "
     "typed errors, and whatever is refused changes nothing."
 )
-class Mutation(RobotJobMutations, OrderMutations, CarrierConfigMutations):
+class Mutation(RobotJobMutations, OrderMutations, CarrierConfigMutations, ApiKeyMutations):
     pass
 
 
@@ -105,6 +117,8 @@ _HANDLERS = [
     Handler(domain.robot_jobs.ItemsNotRetryable, job_errors.ItemsNotRetryable),
     Handler(domain.carrier_configs.CarrierConfigNotFound, carrier_configs.CarrierConfigNotFound),
     Handler(domain.carrier_configs.CredentialKeysMissing, carrier_configs.CredentialKeysMissing),
+    Handler(domain.api_keys.ApiKeyNotFound, api_keys.ApiKeyNotFound),
+    Handler(domain.api_keys.TooManyApiKeys, api_keys.TooManyApiKeys),
 ]
 
 schema = Contract(

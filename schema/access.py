@@ -21,8 +21,8 @@ ADMINS = (Role.ADMIN,)
 _PLURALS = {Role.VIEWER: "viewers", Role.OPERATOR: "operators", Role.ADMIN: "admins", Role.ROBOT: "robots"}
 
 
-def query(description: str, *, roles: tuple[Role, ...] = READERS) -> Any:
-    """A field of Query, for members with one of those roles."""
+def query(description: str, *, roles: tuple[Role, ...] | None = READERS) -> Any:
+    """A field of Query, for members with one of those roles; None for everyone with a good token."""
     return strawberry.field(**_options(description, roles))
 
 
@@ -53,15 +53,19 @@ def following(info: Info) -> AbstractAsyncContextManager[Work]:
 
 def roles_of(info: Info) -> tuple[Role, ...]:
     """The roles that the running root field was declared with."""
-    roles: tuple[Role, ...] = info._field.metadata["roles"]
+    roles: tuple[Role, ...] | None = info._field.metadata["roles"]
+    if roles is None:
+        raise TypeError(f"{info.field_name} is for everyone: it enters no workspace")
     return roles
 
 
-def in_words(roles: tuple[Role, ...]) -> str:
+def in_words(roles: tuple[Role, ...] | None) -> str:
     """Such as “operators, admins and robots”."""
+    if roles is None:
+        return "everyone with a good token"
     *others, last = (_PLURALS[role] for role in roles)
     return f"{', '.join(others)} and {last}" if others else last
 
 
-def _options(description: str, roles: tuple[Role, ...]) -> dict[str, Any]:
+def _options(description: str, roles: tuple[Role, ...] | None) -> dict[str, Any]:
     return {"description": f"{description}  For {in_words(roles)}.", "metadata": {"roles": roles}}

@@ -24,6 +24,7 @@ from domain.robot_jobs import (
     OnInvalid,
     ResultStatus,
 )
+from domain.workspaces import Role
 
 E = TypeVar("E", bound=type[Enum])
 
@@ -196,4 +197,13 @@ describe(
     JOB_FAILED="The job was failed as a whole.",
     JOB_CANCELLED="The job was cancelled.",
     ORDER_FIELD_CHANGED="A field of an order changed.",
+)
+describe(
+    Role,
+    "Role",
+    "What somebody may do in a workspace; each field says for whom it is.",
+    VIEWER="Reads.",
+    OPERATOR="Reads and works: orders, jobs, results.",
+    ADMIN="An operator who also manages API keys and carriers.",
+    ROBOT="Reads what it needs, and reports results.",
 )

@@ -30,6 +30,8 @@ class ErrorCode(Enum):
     CREDENTIAL_KEYS_MISSING = "CREDENTIAL_KEYS_MISSING"
     CREDENTIALS_UNREADABLE = "CREDENTIALS_UNREADABLE"
     INVALID_CURSOR = "INVALID_CURSOR"
+    API_KEY_NOT_FOUND = "API_KEY_NOT_FOUND"
+    TOO_MANY_API_KEYS = "TOO_MANY_API_KEYS"
     UNAUTHENTICATED = "UNAUTHENTICATED"
     NOT_A_MEMBER = "NOT_A_MEMBER"
     WORKSPACE_REQUIRED = "WORKSPACE_REQUIRED"
@@ -63,7 +65,9 @@ describe(
     CREDENTIAL_KEYS_MISSING="The installation has no keys to keep passwords with.",
     CREDENTIALS_UNREADABLE="The carrier's password cannot be decrypted; it must be set again.",
     INVALID_CURSOR="The cursor is not of this job, or from the future: read the job again, then follow it from there.",
-    UNAUTHENTICATED="No valid token came with the request, or it has expired.",
+    API_KEY_NOT_FOUND="No such API key in this workspace.",
+    TOO_MANY_API_KEYS="The workspace has as many active API keys as it may have; revoke one first.",
+    UNAUTHENTICATED="No valid token or API key came with the request, or it has expired or was revoked.",
     NOT_A_MEMBER="Not a member of that workspace, or there is none.",
     WORKSPACE_REQUIRED="A member of several workspaces must name one in X-Workspace-Id.",
     FORBIDDEN="The member's role does not allow this.",
@@ -71,7 +75,7 @@ describe(
     BODY_TOO_LARGE="The request's body is over the limit.",
     GRAPHQL_PARSE_FAILED="The document is not GraphQL.",
     GRAPHQL_VALIDATION_FAILED="The document or its variables do not fit the schema.",
-    SERVICE_UNAVAILABLE="The database cannot be reached now; try again in a moment.",
+    SERVICE_UNAVAILABLE="The database, or the issuer of tokens, cannot be reached now; try again in a moment.",
     INTERNAL_ERROR="A fault on our side; the message carries an id to quote.",
 )
 

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from api.database import DatabaseUrls, owner_engine
+from domain.api_keys import CreatedApiKey, create_api_key
 from domain.base import new_id
 from domain.carrier_configs import carrier_configs
 from domain.carriers import Carrier
@@ -87,6 +88,17 @@ class Tenant:
         async with self.engine.begin() as connection:
             await enter_workspace(connection, self.user(role), self.workspace_id)
             yield connection
+
+    async def key(self, name: str = "robot 1", **options: Any) -> CreatedApiKey:
+        """An API key, made by the workspace's admin."""
+        async with self.work(Role.ADMIN) as connection:
+            return await create_api_key(
+                connection,
+                workspace_id=self.workspace_id,
+                created_by=self.user(Role.ADMIN),
+                name=name,
+                **options,
+            )
 
     async def orders(self, count: int = 3, *, city: str = "Medellín", department: str = "Antioquia") -> list[Order]:
         references = [f"ORD-{new_id().hex[-12:]}-{number}" for number in range(count)]
@@ -263,3 +275,12 @@ async def make_tenant(urls: DatabaseUrls, engine: AsyncEngine) -> Tenant:
         for role in Role:
             await set_member(connection, Membership(tenant.workspace_id, tenant.user(role), role))
     return tenant
+
+
+async def make_installation_key(urls: DatabaseUrls, **options: Any) -> CreatedApiKey:
+    """An API key that is good for every workspace, as the command line makes it."""
+    async with owner_engine(urls).begin() as connection:
+        await enter_system(connection)
+        return await create_api_key(
+            connection, workspace_id=None, created_by="command line", name="all shops", **options
+        )

@@ -32,7 +32,7 @@ def test_wrong_setting_stops_the_start_with_one_line() -> None:
 def test_secret_is_required_with_a_database_url() -> None:
     said = refusal("serve", DATABASE_URL="postgresql://robot_jobs@127.0.0.1:1/robot_jobs", ROBOT_JOBS_PORT="0")
 
-    assert said == "ROBOT_JOBS_JWT_SECRET: is required with DATABASE_URL; 32 characters or more"
+    assert said == "ROBOT_JOBS_JWT_SECRET: is required with DATABASE_URL, 32 characters or more; or ROBOT_JOBS_JWKS_URL"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+import domain.api_keys
 import domain.carrier_configs
 import domain.carriers
 import domain.events
@@ -24,7 +25,7 @@ from api.database import bring_up_to_date, owner_engine, refuse_unsafe
 from domain.base import metadata
 from domain.carrier_configs import CarrierConfigNotFound
 from domain.robot_jobs import JobStatus
-from migrations.run import downgrade, head, is_current
+from migrations.run import _upgrade, downgrade, head, is_current
 from tests.conftest import Database
 from tests.domain.secrets import read_password, upsert
 from tests.migrations.conftest import Empty
@@ -32,6 +33,7 @@ from tests.tenants import Tenant, make_tenant
 
 # Modules that declare tables: importing them fills the metadata.
 DECLARING = (
+    domain.api_keys,
     domain.carrier_configs,
     domain.carriers,
     domain.events,
@@ -126,6 +128,39 @@ async def test_up_down_to_nothing_and_up_again_on_filled_data(empty: Empty) -> N
     await works(empty)
 
 
+async def test_each_step_down_leaves_the_policies_and_functions_of_the_step_up(empty: Empty) -> None:
+    """What a revision replaces is put back as it was."""
+    revisions = sorted(script.revision for script in ScriptDirectory.from_config(_scripts()).walk_revisions())
+
+    async def rules() -> set[Any]:
+        async with empty.as_superuser().connect() as connection:
+            found = await connection.execute(
+                sa.text(
+                    "SELECT tablename || policyname, cmd, qual, with_check FROM pg_policies "
+                    "UNION ALL SELECT oid::regprocedure::text, pg_get_functiondef(oid), NULL, NULL FROM pg_proc "
+                    "WHERE pronamespace = 'public'::regnamespace"
+                )
+            )
+            return {tuple(row) for row in found}
+
+    on_the_way_up = {}
+    async with owner_engine(empty.urls).connect() as connection:
+        for revision in revisions:
+            await connection.run_sync(_upgrade, revision)
+            await connection.commit()
+            on_the_way_up[revision] = await rules()
+        for revision in reversed(revisions):
+            await downgrade(connection, revision)
+            await connection.commit()
+            assert await rules() ^ on_the_way_up[revision] == set(), revision
+
+
+def _scripts() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    return config
+
+
 async def test_the_migrated_schema_is_the_codes(empty: Empty) -> None:
     await bring_up_to_date(empty.urls)
 
@@ -150,10 +185,7 @@ async def test_a_migrated_database_is_described_as_one_made_from_the_code(empty:
 
 
 def test_the_newest_revision_is_alembics_only_head() -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
-
-    assert ScriptDirectory.from_config(config).get_heads() == [head()]
+    assert ScriptDirectory.from_config(_scripts()).get_heads() == [head()]
 
 
 async def test_alembics_own_command_migrates_the_database_of_the_environment(

@@ -1,10 +1,13 @@
 """Who may touch which table: row level security for every tenant's table, and no right that is not needed."""
 
+import re
+
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+import domain.api_keys
 import domain.carrier_configs
 import domain.carriers
 import domain.events
@@ -17,6 +20,7 @@ from migrations.grants import GRANTS
 from tests.conftest import Database
 
 DECLARING = (
+    domain.api_keys,
     domain.carrier_configs,
     domain.carriers,
     domain.events,
@@ -26,6 +30,7 @@ DECLARING = (
 )
 OF_EVERYBODY = {"dane_municipalities", "department_abbreviations", "carrier_coverage", "reference_data_loads"}
 OF_TENANTS = sorted(set(metadata.tables) - OF_EVERYBODY)
+_OF_COLUMNS = r"(\w+) \(([^)]*)\)"
 PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 
 
@@ -65,6 +70,7 @@ async def test_every_policy_reads_the_membership(database: Database) -> None:
         "workspace_members",
         "app_admin_workspace_id",
         "app_robot_workspace_id",
+        "api_keys",
     )
     async with as_superuser(database).connect() as connection:
         policies = await connection.execute(
@@ -91,7 +97,35 @@ async def test_the_apis_role_has_the_rights_of_the_list_and_no_others(database: 
         for table, right in found:
             held.setdefault(table, set()).add(right)
 
-    assert held == {table: set(rights.split(", ")) for table, rights in GRANTS.items()}
+    whole = {
+        table: set(re.sub(_OF_COLUMNS, "", rights).strip(", ").split(", ")) - {""} for table, rights in GRANTS.items()
+    }
+    assert held == {table: rights for table, rights in whole.items() if rights}
+
+
+async def test_rights_to_some_columns_are_to_no_others(database: Database) -> None:
+    granted = {
+        (table, column, right)
+        for table, rights in GRANTS.items()
+        for right, columns in re.findall(_OF_COLUMNS, rights)
+        for column in columns.split(", ")
+    }
+    async with as_superuser(database).connect() as connection:
+        found = await connection.execute(
+            sa.text(
+                "SELECT c.relname::text, a.attname::text, p.held "
+                "FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped, "
+                "unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'REFERENCES']) AS p(held) "
+                "WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' "
+                "AND has_column_privilege(:role, c.oid, a.attnum, p.held) "
+                "AND NOT has_table_privilege(:role, c.oid, p.held)"
+            ),
+            {"role": APP_ROLE},
+        )
+        held = {tuple(row) for row in found}
+
+    assert held == granted
+    assert ("api_keys", "secret_sha256", "SELECT") not in held
 
 
 async def test_the_apis_role_can_change_no_table(engine: AsyncEngine) -> None:

@@ -13,10 +13,11 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.database import owner_engine
+from domain.api_keys import PresentedKey
 from domain.envelopes import KeyRing
 from domain.workspaces import Role, enter_system, workspace_members
 from schema import schema
-from schema.context import Context, Database, Principal
+from schema.context import Context, Database, KeyPrincipal, Principal
 from tests.conftest import Database as TestDatabase
 from tests.domain.secrets import KEY_RING
 from tests.tenants import Tenant
@@ -122,7 +123,7 @@ class Caller:
 
     database: Database
     wakeups: MemoryWakeUps
-    principal: Principal | None
+    principal: Principal | KeyPrincipal | None
     key_ring: KeyRing | None = KEY_RING
 
     def context(self) -> Context:
@@ -182,6 +183,10 @@ class Api:
     def caller(self, user_id: str, workspace_id: uuid.UUID | None = None, *, expires_in_s: float = 3_600) -> Caller:
         expires_at = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=expires_in_s)
         return Caller(Database(self.engine), self.wakeups, Principal(user_id, expires_at, workspace_id))
+
+    def robot(self, secret: str, workspace_id: uuid.UUID | None = None) -> Caller:
+        """With an API key."""
+        return Caller(Database(self.engine), self.wakeups, KeyPrincipal(PresentedKey.of(secret), workspace_id))
 
     def member(self, tenant: Tenant, role: Role = Role.OPERATOR) -> Caller:
         return self.caller(tenant.user(role), tenant.workspace_id)

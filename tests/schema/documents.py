@@ -84,6 +84,21 @@ DELETE_CONFIG = (
     } }"""
     + FAILED
 )
+CREATE_KEY = (
+    """mutation ($input: CreateApiKeyInput!) { createApiKey(input: $input) { __typename ...Failed
+        ... on CreateApiKeySuccess {
+            apiKey { id name prefix carriers createdBy createdAt expiresAt revokedAt lastUsedAt }
+            secret
+        }
+    } }"""
+    + FAILED
+)
+REVOKE_KEY = (
+    """mutation ($input: RevokeApiKeyInput!) { revokeApiKey(input: $input) { __typename ...Failed
+        ... on RevokeApiKeySuccess { apiKey { id revokedAt } }
+    } }"""
+    + FAILED
+)
 
 JOB = "query ($id: ID!) { robotJob(id: $id) { id status totalItems } }"
 JOB_WITH_ITEMS = """query ($id: ID!, $filter: RobotJobItemFilter, $orderBy: RobotJobItemOrder, $first: Int,
@@ -134,6 +149,14 @@ VALIDATE = """query ($input: ValidateCitiesInput!) { validateCities(input: $inpu
     } }"""
 CONFIG = "query ($carrier: Carrier!) { carrierConfig(carrier: $carrier) { ...Config } }" + CONFIG_FIELDS
 CONFIGS = "{ carrierConfigs { ...Config } }" + CONFIG_FIELDS
+VIEWER = """{ viewer { user { id } workspaces { id name role }
+    apiKey { id name prefix carriers expiresAt revokedAt } } }"""
+API_KEYS = """query ($first: Int, $after: String, $last: Int, $before: String) {
+    apiKeys(first: $first, after: $after, last: $last, before: $before) {
+        nodes { id name prefix carriers createdBy createdAt expiresAt revokedAt lastUsedAt }
+        edges { cursor node { id } }
+        pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
+    } }"""
 
 FOLLOW_ITEMS = """subscription ($jobId: ID!, $after: String) { robotJobItemCompleted(jobId: $jobId, after: $after) {
     cursor

@@ -129,7 +129,7 @@ def test_page_info_is_relays() -> None:
     }
 
 
-@pytest.mark.parametrize("of", ["RobotJob", "RobotJobItem", "Order", "CarrierCity", "Municipality"])
+@pytest.mark.parametrize("of", ["RobotJob", "RobotJobItem", "Order", "CarrierCity", "Municipality", "ApiKey"])
 def test_a_connection_is_relays(of: str) -> None:
     connection, edge = of_type(f"{of}Connection").fields, of_type(f"{of}Edge").fields
 
@@ -151,6 +151,7 @@ def test_every_field_with_a_connection_takes_relays_arguments() -> None:
     assert set(paged) == {
         "Query.robotJobs",
         "Query.orders",
+        "Query.apiKeys",
         "Query.carrierCoverage",
         "Query.municipalities",
         "RobotJob.items",

@@ -7,13 +7,14 @@ import pytest
 from graphql import build_schema
 
 from api.database import owner_engine
+from domain.api_keys import revoke_api_key
 from domain.base import new_id
 from domain.workspaces import Membership, Role, enter_system, set_member
 from schema import schema
 from tests.conftest import Database
 from tests.schema import documents as d
 from tests.schema.caller import Api, Caller, remove_member
-from tests.tenants import Tenant
+from tests.tenants import Tenant, make_installation_key
 
 UNKNOWN = str(new_id())
 READS = frozenset({"viewer", "operator", "admin", "robot"})
@@ -21,6 +22,9 @@ OPERATES = frozenset({"operator", "admin"})
 PEOPLE = frozenset({"viewer", "operator", "admin"})
 ADMINISTERS = frozenset({"admin"})
 REPORTS = frozenset({"operator", "admin", "robot"})
+ADMINISTERS = frozenset({"admin"})
+# Whoever has a good token, be it member of a workspace or not.
+KNOWN = READS | {"member of none", "non-member", "elsewhere"}
 
 # field -> (its operation, variables that change nothing, who may)
 QUERIES: dict[str, tuple[str, dict[str, object], frozenset[str]]] = {
@@ -47,6 +51,8 @@ QUERIES: dict[str, tuple[str, dict[str, object], frozenset[str]]] = {
     "nodes": (d.NODES, {"ids": [UNKNOWN]}, READS),
     "carrierConfig": (d.CONFIG, {"carrier": "COORDINADORA"}, PEOPLE),
     "carrierConfigs": (d.CONFIGS, {}, PEOPLE),
+    "viewer": (d.VIEWER, {}, KNOWN),
+    "apiKeys": (d.API_KEYS, {}, ADMINISTERS),
 }
 MUTATIONS: dict[str, tuple[str, dict[str, object], frozenset[str]]] = {
     "createRobotJob": (d.CREATE, {"input": {"carrier": "COORDINADORA", "orderIds": [UNKNOWN]}}, OPERATES),
@@ -54,6 +60,8 @@ MUTATIONS: dict[str, tuple[str, dict[str, object], frozenset[str]]] = {
     "importOrders": (d.IMPORT, {"input": {"csv": "no such file"}}, OPERATES),
     "updateOrder": (d.UPDATE_ORDER, {"input": {"orderId": UNKNOWN, "city": "Cali"}}, OPERATES),
     "updateJobItemResult": (d.REPORT, {"input": {"itemId": UNKNOWN, "status": "ERROR"}}, REPORTS),
+    "createApiKey": (d.CREATE_KEY, {"input": {"name": "robot 1", "expiresInDays": -1}}, ADMINISTERS),
+    "revokeApiKey": (d.REVOKE_KEY, {"input": {"apiKeyId": UNKNOWN}}, ADMINISTERS),
     "updateJobStatus": (d.SET_STATUS, {"input": {"jobId": UNKNOWN, "status": "FAILED"}}, REPORTS),
     "upsertCarrierConfig": (d.UPSERT_CONFIG, {"input": {"carrier": "COORDINADORA", "username": ""}}, ADMINISTERS),
     "deleteCarrierConfig": (d.DELETE_CONFIG, {"input": {"carrier": "COORDINADORA"}}, ADMINISTERS),
@@ -86,25 +94,57 @@ def test_the_table_names_every_operation() -> None:
     assert named == [set(QUERIES), set(MUTATIONS), set(SUBSCRIPTIONS)]
 
 
-@pytest.mark.parametrize("who", KNOCKING)
-async def test_each_operation_is_for_those_whom_the_table_names(api: Api, tenant: Tenant, who: str) -> None:
-    make, code = KNOCKING[who]
-    caller = make(api, tenant)
-    answered = {}
-
+async def codes_of(caller: Caller) -> dict[str, set[str]]:
+    """What each operation is refused with; the job to follow does not exist, which is no refusal."""
+    codes = {}
     for name, (document, variables, _) in (QUERIES | MUTATIONS).items():
         result = await caller.execute(document, **variables)
-        answered[name] = {error.extensions["code"] for error in result.errors or ()}
-
+        codes[name] = {error.extensions["code"] for error in result.errors or ()}
     for name, (document, variables, _) in SUBSCRIPTIONS.items():
         async with caller.follow(document, **variables) as stream:
-            answered[name] = {(await stream.error_and_end())["extensions"]["code"]} - {"ROBOT_JOB_NOT_FOUND"}
+            codes[name] = {(await stream.error_and_end())["extensions"]["code"]} - {"ROBOT_JOB_NOT_FOUND"}
+    return codes
 
-    expected = {
+
+def expected_codes(who: str, code: str) -> dict[str, set[str]]:
+    return {
         name: set() if who in allowed else {code}
         for name, (_, _, allowed) in (QUERIES | MUTATIONS | SUBSCRIPTIONS).items()
     }
-    assert answered == expected
+
+
+@pytest.mark.parametrize("who", KNOCKING)
+async def test_each_operation_is_for_those_whom_the_table_names(api: Api, tenant: Tenant, who: str) -> None:
+    make, code = KNOCKING[who]
+
+    assert await codes_of(make(api, tenant)) == expected_codes(who, code)
+
+
+async def test_an_api_key_may_do_what_a_robot_may(api: Api, database: Database, tenant: Tenant) -> None:
+    own = await tenant.key()
+    everywhere = await make_installation_key(database.urls)
+
+    for caller in (api.robot(own.secret), api.robot(everywhere.secret, tenant.workspace_id)):
+        assert await codes_of(caller) == expected_codes("robot", "FORBIDDEN")
+
+
+async def test_a_revoked_api_key_may_do_nothing(api: Api, tenant: Tenant) -> None:
+    created = await tenant.key()
+    async with tenant.work(Role.ADMIN) as connection:
+        await revoke_api_key(connection, created.api_key.id)
+
+    assert await codes_of(api.robot(created.secret)) == expected_codes("nobody", "UNAUTHENTICATED")
+
+
+def test_each_field_says_for_whom_it_is() -> None:
+    contract = build_schema(schema.as_str())
+    words = {READS: "viewers, operators, admins and robots", OPERATES: "operators and admins"}
+    words |= {REPORTS: "operators, admins and robots", ADMINISTERS: "admins", KNOWN: "everyone with a good token"}
+
+    for root in (contract.query_type, contract.mutation_type, contract.subscription_type):
+        for name, field in (root.fields if root is not None else {}).items():
+            (_, _, allowed) = (QUERIES | MUTATIONS | SUBSCRIPTIONS)[name]
+            assert (field.description or "").endswith(f"  For {words[frozenset(allowed)]}."), name
 
 
 async def test_a_member_of_several_workspaces_names_one(
