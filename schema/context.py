@@ -5,9 +5,10 @@ import datetime as dt
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, asynccontextmanager
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import strawberry
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -15,6 +16,7 @@ from strawberry.fastapi import BaseContext
 
 from domain.errors import DomainError
 from domain.workspaces import Role, RoleNotAllowed, enter_workspace
+from schema.limits import Limits
 from schema.loaders import Loaders
 from schema.work import Work
 
@@ -90,8 +92,9 @@ class _Snapshot:
 class Context(BaseContext):
     """One per HTTP request and one per WebSocket: it holds no connection and caches nothing that may change."""
 
-    def __init__(self, database: Database, wakeups: WakeUps) -> None:
+    def __init__(self, database: Database, wakeups: WakeUps, *, limits: Limits = Limits()) -> None:  # noqa: B008 -- frozen
         super().__init__()
+        self.limits = limits
         self._database = database
         self.wakeups = wakeups
         self.principal: Principal | None = None
@@ -107,6 +110,13 @@ class Context(BaseContext):
             self.principal, self.refusal = find_principal(named), None
         except Unauthenticated as refusal:
             self.principal, self.refusal = None, refusal
+
+    def fresh(self) -> Self:
+        """One for another operation of the same caller: with a snapshot of its own."""
+        other = copy(self)
+        other._snapshot = None
+        other.__dict__.pop("loaders", None)
+        return other
 
     @cached_property
     def loaders(self) -> Loaders:

@@ -6,7 +6,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,6 +16,7 @@ from api.database import owner_engine
 from domain.workspaces import Role, enter_system, workspace_members
 from schema import schema
 from schema.context import Context, Database, Principal
+from schema.limits import Limits
 from tests.conftest import Database as TestDatabase
 from tests.tenants import Tenant
 
@@ -121,9 +122,10 @@ class Caller:
     database: Database
     wakeups: MemoryWakeUps
     principal: Principal | None
+    limits: Limits = field(default_factory=Limits)
 
     def context(self) -> Context:
-        context = Context(self.database, self.wakeups)
+        context = Context(self.database, self.wakeups, limits=self.limits)
         context.principal = self.principal
         return context
 
