@@ -2,18 +2,26 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import cast
 
 from fastapi import FastAPI
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
 
 from api.database import DatabaseUrls, app_engine, refuse_unsafe
 from api.graphiql import graphiql_assets
-from api.graphql import BodyLimit, Router
+from api.graphql import BodyLimit, Router, fault_response, refusal_response
 from api.health import health_routes
+from api.requests import Refusal
 from api.settings import Settings
 from api.tokens import Tokens
 from api.wakeups import PostgresWakeUps
 from schema.context import Database
+
+METHOD_NOT_ALLOWED = 405
 
 
 def create_app(settings: Settings, urls: DatabaseUrls, tokens: Tokens) -> FastAPI:
@@ -29,7 +37,9 @@ def create_app(settings: Settings, urls: DatabaseUrls, tokens: Tokens) -> FastAP
         await engine.dispose()
 
     app = FastAPI(title="Robot jobs", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
-    app.include_router(Router(settings, tokens, Database(engine), wakeups))
+    router = Router(settings, tokens, Database(engine), wakeups)
+    app.include_router(router)
+    app.state.sockets = router.sockets
     app.router.routes.extend(health_routes(engine))
     if settings.graphiql:
         app.mount("/graphiql", graphiql_assets)
@@ -40,5 +50,24 @@ def create_app(settings: Settings, urls: DatabaseUrls, tokens: Tokens) -> FastAP
             allow_origins=settings.allowed_origins,
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type", "X-Workspace-Id"],
+            expose_headers=["Retry-After", "WWW-Authenticate"],
         )
+    app.add_exception_handler(HTTPException, _refuse)
+    for unavailable in (OSError, SQLAlchemyError):
+        app.add_exception_handler(unavailable, _fault)
+    app.add_exception_handler(Exception, _fault)
     return app
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    """What has no route is answered in GraphQL's shape too."""
+    status = cast(HTTPException, error).status_code
+    if status != METHOD_NOT_ALLOWED:
+        return refusal_response(Refusal(status, "There is nothing here: the API is at /graphql."))
+    allowed = "GET, POST" if request.url.path == "/graphql" else "GET"
+    message = f"{request.method} is not allowed here: {allowed.replace(', ', ' or ')} is."
+    return refusal_response(Refusal(status, message, headers={"Allow": allowed}))
+
+
+async def _fault(_: Request, error: Exception) -> Response:
+    return fault_response(error)

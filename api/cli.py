@@ -65,7 +65,7 @@ def serve(
     ] = False,
 ) -> None:
     """Serve the API until Ctrl-C or SIGTERM."""
-    settings = load_settings()
+    settings = load_settings().in_mode(dev=dev)
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name in ("uvicorn", "alembic"):  # they tell at length what is as it should be
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -123,8 +123,15 @@ def _serve(settings: Settings, urls: DatabaseUrls, tokens: "Tokens", listener: s
                 host, port = listener.getsockname()[:2]
                 typer.echo(_banner(f"http://{host}:{port}", tokens if dev else None))
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            for server in self.servers:
+                server.close()
+            await api.state.sockets.stop()  # before uvicorn closes them with a code of its own
+            await super().shutdown(sockets)
+
+    api = create_app(settings, urls, tokens)
     config = uvicorn.Config(
-        create_app(settings, urls, tokens),
+        api,
         ws="websockets-sansio",
         ws_per_message_deflate=False,
         ws_max_size=settings.max_body_bytes,
