@@ -39,7 +39,7 @@ def create_app(settings: Settings, urls: DatabaseUrls, tokens: Tokens) -> FastAP
     app = FastAPI(title="Robot jobs", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     router = Router(settings, tokens, Database(engine), wakeups)
     app.include_router(router)
-    app.state.sockets = router.sockets
+    app.state.stop = router.stop
     app.router.routes.extend(health_routes(engine))
     if settings.graphiql:
         app.mount("/graphiql", graphiql_assets)

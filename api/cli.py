@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 # What is slow to import (the schema above all) is imported where it is used: `serve` starts PostgreSQL meanwhile.
 STARTED_WITHIN_S = 60
+CUT_OFF_WITHIN_S = 2  # what is given up at a stop still gets its answer: that it was
 
 app = typer.Typer(
     help="Robot jobs: batches of orders that browser robots push through carriers' portals.",
@@ -126,7 +127,7 @@ def _serve(settings: Settings, urls: DatabaseUrls, tokens: "Tokens", listener: s
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             for server in self.servers:
                 server.close()
-            await api.state.sockets.stop()  # before uvicorn closes them with a code of its own
+            await api.state.stop()  # before uvicorn closes sockets with a code of its own
             await super().shutdown(sockets)
 
     api = create_app(settings, urls, tokens)
@@ -139,7 +140,7 @@ def _serve(settings: Settings, urls: DatabaseUrls, tokens: "Tokens", listener: s
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=settings.shutdown_timeout_s,
+        timeout_graceful_shutdown=settings.shutdown_timeout_s + CUT_OFF_WITHIN_S,
     )
     server = Server(config)
     gc.freeze()  # what is loaded by now stays: the collector need not look at it again

@@ -1,5 +1,6 @@
 """GraphQL over HTTP and WebSocket: Strawberry's router, with our authentication, limits and errors in front."""
 
+import asyncio
 import json
 import math
 from collections.abc import Mapping
@@ -44,6 +45,8 @@ class Router(GraphQLRouter[Context, None]):
         self._tokens = tokens
         self._shows_graphiql = settings.graphiql
         self._max_batch = settings.max_batch
+        self._shutdown_timeout_s = settings.shutdown_timeout_s
+        self._running: set[asyncio.Task[Any]] = set()
         self.rates = RateLimiter(settings.requests_per_minute)
         self.sockets = OpenSockets()
         self.socket_limits = SocketLimits(
@@ -77,9 +80,20 @@ class Router(GraphQLRouter[Context, None]):
             return graphiql_page()
         return await self._answer(request, context)
 
+    async def stop(self) -> None:
+        """Close the sockets, and let what runs run for so long; whoever has no answer then is told so."""
+        await self.sockets.stop()
+        asyncio.get_running_loop().call_later(self._shutdown_timeout_s, self._cut_off)
+
+    def _cut_off(self) -> None:
+        for task in self._running:
+            task.cancel()
+
     async def _answer(self, request: Request, context: Context) -> Response:
         """Who asks and how often is looked at before what is asked; a refusal is a GraphQL error in any case."""
         media_type = JSON
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._running.add(task)
         try:
             media_type = response_type(request.headers.get("accept"))
             self._admit(context)
@@ -96,8 +110,15 @@ class Router(GraphQLRouter[Context, None]):
             return _response(self.encode_json(answers), 200, media_type)
         except Refusal as refusal:
             return refusal_response(refusal, media_type)
+        except asyncio.CancelledError:
+            if not self.sockets.is_stopping:
+                raise
+            message = "The server is stopping and could not wait for this to end; send it again."
+            return refusal_response(Refusal(503, message, ErrorCode.SERVICE_UNAVAILABLE), media_type)
         except Exception as fault:
             return fault_response(fault, media_type)
+        finally:
+            self._running.discard(task)
 
     def _admit(self, context: Context) -> None:
         if context.principal is None:
