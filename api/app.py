@@ -1,5 +1,6 @@
 """The ASGI application, put together."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import cast
@@ -22,6 +23,7 @@ from api.wakeups import PostgresWakeUps
 from schema.context import Database
 
 METHOD_NOT_ALLOWED = 405
+DISPOSED_WITHIN_S = 1.0
 
 
 def create_app(settings: Settings, urls: DatabaseUrls, tokens: Tokens) -> FastAPI:
@@ -34,13 +36,15 @@ def create_app(settings: Settings, urls: DatabaseUrls, tokens: Tokens) -> FastAP
         await refuse_unsafe(engine)
         async with wakeups.running():
             yield
-        await engine.dispose()
+        # Not awaited beyond its time: to say goodbye on a silent network takes long.
+        await asyncio.wait([asyncio.create_task(engine.dispose())], timeout=DISPOSED_WITHIN_S)
 
     app = FastAPI(title="Robot jobs", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
-    router = Router(settings, tokens, Database(engine), wakeups)
+    database = Database(engine, available_within_s=settings.pool_timeout_s)
+    router = Router(settings, tokens, database, wakeups)
     app.include_router(router)
     app.state.stop = router.stop
-    app.router.routes.extend(health_routes(engine))
+    app.router.routes.extend(health_routes(database))
     if settings.graphiql:
         app.mount("/graphiql", graphiql_assets)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)

@@ -121,6 +121,9 @@ class Router(GraphQLRouter[Context, None]):
             self._running.discard(task)
 
     def _admit(self, context: Context) -> None:
+        if self.sockets.is_stopping:  # on a connection that was kept from before
+            message = "The server is stopping: connect again."
+            raise Refusal(503, message, ErrorCode.SERVICE_UNAVAILABLE, headers={"Connection": "close"})
         if context.principal is None:
             challenge = "Bearer" if context.refusal is None else 'Bearer error="invalid_token"'
             message = context.refusal.message if context.refusal else "Send a token: Authorization: Bearer <token>."

@@ -80,7 +80,13 @@ class Settings(BaseSettings):
         86_400.0, gt=0, le=604_800, description="How long a WebSocket may be open at all; clients then connect again."
     )
     pool_size: int = Field(10, ge=1, le=500, description="Database connections per process.")
-    pool_timeout_s: float = Field(2.0, gt=0, le=60, description="Longest wait for a free connection, in seconds.")
+    pool_timeout_s: float = Field(
+        1.5,
+        gt=0,
+        le=60,
+        description="Longest wait for the database to take up an operation, in seconds: for a free connection, for a "
+        "new one and for its first answer together.",
+    )
     command_timeout_s: float = Field(30.0, gt=0, le=600, description="Longest single statement, in seconds.")
     shutdown_timeout_s: int = Field(5, ge=0, le=60, description="How long running requests may take at a stop.")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")

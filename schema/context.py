@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from strawberry.fastapi import BaseContext
 
 from domain.errors import DomainError
-from domain.workspaces import Role, RoleNotAllowed, enter_workspace
+from domain.workspaces import Membership, Role, RoleNotAllowed, enter_workspace
+from schema.database import Database
 from schema.limits import Limits
 from schema.loaders import Loaders
 from schema.work import Work
@@ -56,16 +57,6 @@ class WakeUps(Protocol):
 
     def watch(self, job_id: uuid.UUID) -> AbstractContextManager[Watch]:
         """Hear of the job from now on."""
-
-
-class Database:
-    """One pool, seen twice: for transactions that write, and for snapshots that only read."""
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        self.writing = engine
-        self.reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        # Followers of a busy job all read at once; half of the pool stays free for those who work.
-        self.followers = asyncio.Semaphore(max(1, getattr(engine.pool, "size", lambda: 2)() // 2))
 
 
 class _Snapshot:
@@ -128,8 +119,7 @@ class Context(BaseContext):
 
         Raises Unauthenticated, NotAMember, WorkspaceRequired, RoleNotAllowed.
         """
-        async with self._database.writing.connect() as connection, connection.begin():
-            work = await self._enter(connection)
+        async with self._begin(self._database.writing) as work:
             _check_role(work, roles)
             yield work
         for job_id in work.announced:
@@ -167,28 +157,35 @@ class Context(BaseContext):
 
     @asynccontextmanager
     async def _reading_alone(self) -> AsyncIterator[Work]:
-        async with self._database.reading.connect() as connection, connection.begin():
-            yield await self._enter(connection)
+        async with self._begin(self._database.reading) as work:
+            yield work
 
     @asynccontextmanager
     async def following(self, roles: tuple[Role, ...]) -> AsyncIterator[Work]:
         """As `reading`, for streams: they wait for their turn however many they are, and none fails for the crowd."""
-        async with self._database.followers, self.reading(roles) as work:
+        async with self._database.turn_of_follower(), self.reading(roles) as work:
             yield work
 
-    async def _enter(self, connection: AsyncConnection) -> Work:
+    @asynccontextmanager
+    async def _begin(self, engine: AsyncEngine) -> AsyncIterator[Work]:
         if self.refusal is not None:
             raise self.refusal
-        if self.principal is None:
+        if (principal := self.principal) is None:
             raise Unauthenticated("Send a token: Authorization: Bearer <token>.")
-        self.principal.check()
-        membership = await enter_workspace(connection, self.principal.user_id, self.principal.workspace_id)
-        return Work(connection, membership)
+        principal.check()
+
+        async def enter(connection: AsyncConnection) -> Membership:
+            return await enter_workspace(connection, principal.user_id, principal.workspace_id)
+
+        async with self._database.begin(engine, enter) as (connection, membership):
+            yield Work(connection, membership)
 
 
 def _check_role(work: Work, roles: tuple[Role, ...]) -> None:
     if work.membership.role not in roles:
         raise RoleNotAllowed(work.membership.role, roles)
 
+
+__all__ = ["ANY_ROLE", "Context", "Database", "Info", "Principal", "Unauthenticated", "WakeUps", "Watch"]
 
 Info = strawberry.Info[Context, None]
