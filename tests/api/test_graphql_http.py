@@ -10,7 +10,9 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin
 
+from api.app import create_app
 from api.database import DatabaseUrls
+from api.settings import load_settings
 from api.tokens import Tokens
 from domain.workspaces import Role
 from tests.servers import SECRET, Server, credentials, raw_socket, running_server, settings_for
@@ -380,6 +382,36 @@ async def test_ten_megabytes_in_one_string_are_refused(server: Server, shop: Ten
     answer = await server.http.post("/graphql", json=request, headers=credentials(shop))
 
     assert problem(answer) == (413, "BODY_TOO_LARGE")
+
+
+# ---------------------------------------------------------------------------------------------- faults
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "code"),
+    [(RuntimeError("s3cret"), 500, "INTERNAL_ERROR"), (ConnectionResetError("s3cret"), 503, "SERVICE_UNAVAILABLE")],
+)
+@pytest.mark.parametrize("place", ["api.graphql.read_request", "api.graphql.asks_for_graphiql"])
+async def test_fault_outside_of_any_operation_has_graphqls_shape_too(
+    served_urls: DatabaseUrls,
+    shop: Tenant,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Exception,
+    status: int,
+    code: str,
+    place: str,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(place, fail)
+    app = create_app(load_settings(graphiql=True), served_urls, Tokens(SECRET))
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://here") as http:
+        answer = await http.post("/graphql", json={"query": "{ __typename }"}, headers=credentials(shop))
+
+    assert problem(answer) == (status, code)
+    assert "s3cret" not in answer.text
 
 
 # ---------------------------------------------------------------------------------------------- browsers

@@ -88,6 +88,18 @@ async def test_operations_of_a_socket_count_as_those_of_requests_do(
     assert "data" in await hasty_server.ask(document, headers=credentials(other_shop))
 
 
+async def test_batch_counts_as_many_operations_as_it_has_and_runs_whole_or_not_at_all(
+    hasty_server: Server, shop: Tenant
+) -> None:
+    headers = credentials(shop)
+
+    async def status(operations: int) -> int:
+        batch = [{"query": "{ __typename }"}] * operations
+        return (await hasty_server.http.post("/graphql", json=batch, headers=headers)).status_code
+
+    assert [await status(5), await status(5), await status(2)] == [200, 429, 200]
+
+
 async def test_socket_that_asks_nothing_is_closed_whatever_else_it_says(hasty_server: Server, shop: Tenant) -> None:
     clock = asyncio.get_running_loop().time
 

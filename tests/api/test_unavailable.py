@@ -58,11 +58,17 @@ async def test_everybody_is_told_in_time_and_the_first_afterwards_is_answered(
     async with open_socket(behind, headers) as socket:
 
         async def follow() -> Any:
-            """A new subscription on a socket that is open already."""
-            await socket.subscribe(FOLLOW, {"jobId": str(in_hand.job.id)}, operation_id=uuid.uuid4().hex)
-            while (message := await socket.receive())["type"] == "complete":
-                pass
-            return message["payload"]
+            """Many new subscriptions on a socket that is open already: they wait for their turn, but not in vain."""
+            for _ in range(12):
+                await socket.subscribe(FOLLOW, {"jobId": str(in_hand.job.id)}, operation_id=uuid.uuid4().hex)
+            payloads: list[Any] = []
+            while len(payloads) < 12:
+                message = await socket.receive()
+                if message["type"] == "next":
+                    payloads.append(message["payload"])
+            (code,) = {payload["errors"][0]["extensions"]["code"] for payload in payloads}
+            assert code == "SERVICE_UNAVAILABLE"
+            return payloads[-1]
 
         for trouble in (network.silence, network.cut, network.silence):
             warm = [behind.ask(JOBS, headers=headers) for _ in range(3 * POOL_SIZE)]
