@@ -52,7 +52,9 @@ class Limits:
 
 def over_limit(limit: str, message: str, *, found: int | None, allowed: int) -> GraphQLError:
     """The refusal of an operation that asks too much."""
-    facts = {"limit": limit, "allowed": allowed} | ({"found": found} if found is not None else {})
+    facts: dict[str, Any] = {"limit": limit, "allowed": allowed}
+    if found is not None:
+        facts["found"] = min(found, 2**31 - 1)  # what fragments multiply has no end; a client's numbers have
     return GraphQLError(message, extensions={"code": ErrorCode.QUERY_TOO_COMPLEX.value, **facts})
 
 

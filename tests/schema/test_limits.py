@@ -197,7 +197,11 @@ async def test_the_schema_is_not_asked_for_over_and_over(operator: Caller) -> No
 
 def spread_twice(fragments: int) -> str:
     parts = [f"fragment F{n} on RobotJobItem {{ ...F{n + 1} ...F{n + 1} }}" for n in range(fragments)]
-    return "{ nodes(ids: []) { ...F0 } } " + " ".join(parts) + f" fragment F{fragments} on RobotJobItem {{ x: id }}"
+    return (
+        "{ nodes(ids: [1]) { ...F0 } } "
+        + " ".join(parts)
+        + f" fragment F{fragments} on RobotJobItem {{ job {{ id }} }}"
+    )
 
 
 def aliased_twice(fragments: int) -> str:
