@@ -1,26 +1,36 @@
 """The ASGI application, put together."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import cast
 
 from fastapi import FastAPI
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
 
 from api.database import DatabaseUrls, app_engine, refuse_unsafe
 from api.graphiql import graphiql_assets
-from api.graphql import BodyLimit, Router
+from api.graphql import BodyLimit, Router, fault_response, refusal_response
 from api.health import health_routes
+from api.requests import Refusal
 from api.settings import Settings
 from api.tokens import Tokens
 from api.wakeups import PostgresWakeUps
 from domain.envelopes import KeyRing
-from schema.context import Database
+from schema.database import Database
+
+METHOD_NOT_ALLOWED = 405
+DISPOSED_WITHIN_S = 1.0
 
 
 def create_app(settings: Settings, urls: DatabaseUrls, tokens: Tokens, *, key_ring: KeyRing | None = None) -> FastAPI:
     """The API on that database.  Its start raises DatabaseError on a role that row level security does not bind."""
     engine = app_engine(settings, urls)
-    database = Database(engine)
+    database = Database(engine, available_within_s=settings.pool_timeout_s)
     wakeups = PostgresWakeUps(urls.app)
 
     @asynccontextmanager
@@ -29,11 +39,14 @@ def create_app(settings: Settings, urls: DatabaseUrls, tokens: Tokens, *, key_ri
         async with wakeups.running():
             yield
         await database.finish()
-        await engine.dispose()
+        # Not awaited beyond its time: to say goodbye on a silent network takes long.
+        await asyncio.wait([asyncio.create_task(engine.dispose())], timeout=DISPOSED_WITHIN_S)
 
     app = FastAPI(title="Robot jobs", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
-    app.include_router(Router(settings, tokens, database, wakeups, key_ring=key_ring))
-    app.router.routes.extend(health_routes(engine))
+    router = Router(settings, tokens, database, wakeups, key_ring=key_ring)
+    app.include_router(router)
+    app.state.stop = router.stop
+    app.router.routes.extend(health_routes(database))
     if settings.graphiql:
         app.mount("/graphiql", graphiql_assets)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
@@ -43,5 +56,24 @@ def create_app(settings: Settings, urls: DatabaseUrls, tokens: Tokens, *, key_ri
             allow_origins=settings.allowed_origins,
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type", "X-Workspace-Id"],
+            expose_headers=["Retry-After", "WWW-Authenticate"],
         )
+    app.add_exception_handler(HTTPException, _refuse)
+    for unavailable in (OSError, SQLAlchemyError):
+        app.add_exception_handler(unavailable, _fault)
+    app.add_exception_handler(Exception, _fault)
     return app
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    """What has no route is answered in GraphQL's shape too."""
+    status = cast(HTTPException, error).status_code
+    if status != METHOD_NOT_ALLOWED:
+        return refusal_response(Refusal(status, "There is nothing here: the API is at /graphql."))
+    allowed = "GET, POST" if request.url.path == "/graphql" else "GET"
+    message = f"{request.method} is not allowed here: {allowed.replace(', ', ' or ')} is."
+    return refusal_response(Refusal(status, message, headers={"Allow": allowed}))
+
+
+async def _fault(_: Request, error: Exception) -> Response:
+    return fault_response(error)

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 # What is slow to import (the schema above all) is imported where it is used: `serve` starts PostgreSQL meanwhile.
 STARTED_WITHIN_S = 60
+CUT_OFF_WITHIN_S = 2  # what is given up at a stop still gets its answer: that it was
 
 app = typer.Typer(
     help="Robot jobs: batches of orders that browser robots push through carriers' portals.",
@@ -75,7 +76,7 @@ def serve(
     ] = False,
 ) -> None:
     """Serve the API until Ctrl-C or SIGTERM."""
-    settings = load_settings()
+    settings = load_settings().in_mode(dev=dev)
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name in ("uvicorn", "alembic"):  # they tell at length what is as it should be
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -142,8 +143,15 @@ def _serve(
                 host, port = listener.getsockname()[:2]
                 typer.echo(_banner(f"http://{host}:{port}", tokens if dev else None))
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            for server in self.servers:
+                server.close()
+            await api.state.stop()  # before uvicorn closes sockets with a code of its own
+            await super().shutdown(sockets)
+
+    api = create_app(settings, urls, tokens, key_ring=key_ring)
     config = uvicorn.Config(
-        create_app(settings, urls, tokens, key_ring=key_ring),
+        api,
         ws="websockets-sansio",
         ws_per_message_deflate=False,
         ws_max_size=settings.max_body_bytes,
@@ -151,7 +159,7 @@ def _serve(
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=settings.shutdown_timeout_s,
+        timeout_graceful_shutdown=settings.shutdown_timeout_s + CUT_OFF_WITHIN_S,
     )
     server = Server(config)
     gc.freeze()  # what is loaded by now stays: the collector need not look at it again

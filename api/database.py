@@ -118,7 +118,7 @@ def app_engine(settings: Settings, urls: DatabaseUrls) -> AsyncEngine:
         pool_pre_ping=False,
         pool_use_lifo=True,
         connect_args={
-            "timeout": settings.pool_timeout_s,
+            "timeout": settings.pool_timeout_s / 2,  # so that one try to connect does not take up all the time there is
             "command_timeout": settings.command_timeout_s,
             "server_settings": {"application_name": "robot-jobs", "timezone": "UTC", "jit": "off"},
         },

@@ -1,38 +1,45 @@
 """GraphQL over HTTP and WebSocket: Strawberry's router, with our authentication, limits and errors in front."""
 
+import asyncio
 import json
+import math
+from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, cast
 
-from cross_web import AsyncHTTPRequestAdapter, HTTPException
-from starlette.requests import HTTPConnection
+from graphql import GraphQLError
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from strawberry.exceptions import ConnectionRejectionError, MissingQueryError
+from strawberry.exceptions import ConnectionRejectionError
 from strawberry.fastapi import GraphQLRouter
-from strawberry.http import GraphQLRequestData
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
-from strawberry.types.execution import ExecutionResult
 from strawberry.types.graphql import OperationType
 from strawberry.types.unset import UNSET, UnsetType
 
 from api.graphiql import asks_for_graphiql, graphiql_page
-from api.graphql_sockets import SocketHandler, SocketMessages, TryAgainLater
+from api.graphql_sockets import OpenSockets, SocketHandler, SocketLimits, SocketMessages, TryAgainLater
+from api.rate_limit import RateLimiter
+from api.requests import JSON, Asked, Refusal, decode_json, read_request, response_type
 from api.settings import Settings
 from api.tokens import Tokens
 from domain.envelopes import KeyRing
 from schema import schema
-from schema.context import AuthenticationUnavailable, Context, Database, WakeUps
+from schema.context import Context, WakeUps
+from schema.database import Database
 from schema.errors import ErrorCode
+from schema.faults import public_error
+from schema.principals import AuthenticationUnavailable, KeyPrincipal, Principal
 
-OPERATIONS_PER_SOCKET_AT_MOST = 100
 # Subscriptions are for WebSockets: as a single answer they would be a fault.
 _ALLOWED = {"GET": {OperationType.QUERY}, "POST": {OperationType.QUERY, OperationType.MUTATION}}
 _DRAINED_TIMES = 32
+_STATUS = {ErrorCode.SERVICE_UNAVAILABLE.value: 503, ErrorCode.INTERNAL_ERROR.value: 500}
 
 
 class Router(GraphQLRouter[Context, None]):
-    """Answers every body that is no GraphQL request with a 400 and a GraphQL error."""
+    """One address for all: every answer to a program is GraphQL's shape, whatever was sent."""
 
     websocket_adapter_class = SocketMessages
     graphql_transport_ws_handler_class = SocketHandler
@@ -48,9 +55,20 @@ class Router(GraphQLRouter[Context, None]):
     ) -> None:
         self._tokens = tokens
         self._shows_graphiql = settings.graphiql
+        self._max_batch = settings.max_batch
+        self._shutdown_timeout_s = settings.shutdown_timeout_s
+        self._running: set[asyncio.Task[Any]] = set()
+        self.rates = RateLimiter(settings.requests_per_minute)
+        self.sockets = OpenSockets()
+        self.socket_limits = SocketLimits(
+            operations=settings.socket_operations,
+            idle_s=settings.socket_idle_timeout_s,
+            age_s=settings.socket_max_age_s,
+        )
+        limits = settings.limits()
 
         async def context(connection: HTTPConnection) -> Context:
-            new = Context(database, wakeups, key_ring=key_ring)
+            new = Context(database, wakeups, limits=limits, key_ring=key_ring)
             if connection.scope["type"] == "http":
                 await new.authenticate(tokens.principal, connection.headers)
             return new
@@ -61,7 +79,8 @@ class Router(GraphQLRouter[Context, None]):
             graphql_ide=None,
             context_getter=context,
             subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL],
-            max_subscriptions_per_connection=OPERATIONS_PER_SOCKET_AT_MOST,
+            connection_init_wait_timeout=timedelta(seconds=settings.socket_init_timeout_s),
+            max_subscriptions_per_connection=None,  # the handler's own limit has a code
             allowed_origins=settings.allowed_origins,
         )
 
@@ -70,56 +89,114 @@ class Router(GraphQLRouter[Context, None]):
             return await super().run(request, context, root_value)
         if self._shows_graphiql and asks_for_graphiql(request):
             return graphiql_page()
-        try:
-            return await super().run(request, context, root_value)
-        except HTTPException as error:
-            return error_response(error.status_code, error.reason or "", ErrorCode.BAD_REQUEST)
+        return await self._answer(request, context)
 
-    def should_render_graphql_ide(self, request: Any) -> bool:  # noqa: ARG002 -- Strawberry's hook
-        """Ours is answered before; a program that accepts anything gets JSON."""
-        return False
+    async def stop(self) -> None:
+        """Close the sockets, and let what runs run for so long; whoever has no answer then is told so."""
+        await self.sockets.stop()
+        asyncio.get_running_loop().call_later(self._shutdown_timeout_s, self._cut_off)
+
+    def _cut_off(self) -> None:
+        for task in self._running:
+            task.cancel()
+
+    async def _answer(self, request: Request, context: Context) -> Response:
+        """Who asks and how often is looked at before what is asked; a refusal is a GraphQL error in any case."""
+        media_type = JSON
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._running.add(task)
+        try:
+            media_type = response_type(request.headers.get("accept"))
+            self._admit(context)
+            asked = await read_request(request, max_batch=min(self._max_batch, self.rates.per_minute))
+            if isinstance(asked, Asked):
+                body, status = await self._execute(asked, context, request.method)
+                if media_type == JSON and status == 400:
+                    status = 200
+                return _response(self.encode_json(body), status, media_type)
+            if len(asked) > 1:
+                self._count(context, len(asked) - 1)
+            # One after the other, each in a snapshot of its own: a batch is no more than its operations in order.
+            answers = [await self._execute_of_batch(each, context.fresh()) for each in asked]
+            return _response(self.encode_json(answers), 200, media_type)
+        except Refusal as refusal:
+            return refusal_response(refusal, media_type)
+        except asyncio.CancelledError:
+            if not self.sockets.is_stopping:
+                raise
+            message = "The server is stopping and could not wait for this to end; send it again."
+            return refusal_response(Refusal(503, message, ErrorCode.SERVICE_UNAVAILABLE), media_type)
+        except Exception as fault:
+            return fault_response(fault, media_type)
+        finally:
+            self._running.discard(task)
+
+    def _admit(self, context: Context) -> None:
+        if self.sockets.is_stopping:  # on a connection that was kept from before
+            message = "The server is stopping: connect again."
+            raise Refusal(503, message, ErrorCode.SERVICE_UNAVAILABLE, headers={"Connection": "close"})
+        if isinstance(context.refusal, AuthenticationUnavailable):
+            raise Refusal(503, context.refusal.message, ErrorCode.SERVICE_UNAVAILABLE)
+        if context.principal is None:
+            challenge = "Bearer" if context.refusal is None else 'Bearer error="invalid_token"'
+            message = context.refusal.message if context.refusal else "Send a token: Authorization: Bearer <token>."
+            raise Refusal(401, message, ErrorCode.UNAUTHENTICATED, headers={"WWW-Authenticate": challenge})
+        self._count(context, 1)
+
+    def _count(self, context: Context, count: int) -> None:
+        if wait_s := self.rates.take(rate_key(context.principal), count):
+            error = rate_limited(self.rates, wait_s)
+            facts = dict(error.extensions or {})
+            del facts["code"]
+            headers = {"Retry-After": str(facts["retryAfterSeconds"])}
+            raise Refusal(429, error.message, ErrorCode.RATE_LIMITED, headers=headers, facts=facts)
+
+    def refusal_of_another(self, context: Context) -> GraphQLError | None:
+        """Why a socket's next operation is refused, or None."""
+        wait_s = self.rates.take(rate_key(context.principal))
+        return rate_limited(self.rates, wait_s) if wait_s else None
+
+    async def _execute(self, asked: Asked, context: Context, method: str) -> tuple[dict[str, Any], int]:
+        """The answer, and its status in the newer media type: a request that could not be executed has no data."""
+        try:
+            result = await self.schema.execute(
+                asked.query,
+                variable_values=asked.variables,
+                context_value=context,
+                root_value=None,
+                operation_name=asked.operation_name,
+                allowed_operation_types=_ALLOWED[method],
+                operation_extensions=asked.extensions,
+            )
+        except CannotGetOperationTypeError:
+            which = f"called {asked.operation_name}" if asked.operation_name else "to execute"
+            return _errors(f"The document has no operation {which}.", ErrorCode.BAD_REQUEST), 400
+        except InvalidOperationTypeError as error:
+            if error.operation_type is OperationType.SUBSCRIPTION:
+                message = "Subscriptions need a WebSocket (graphql-transport-ws) at this address."
+                raise Refusal(400, message) from None
+            raise Refusal(405, "A mutation must be sent with POST.", headers={"Allow": "POST"}) from None
+        if not result.errors:
+            return {"data": result.data}, 200
+        errors = [error.formatted for error in result.errors]
+        if result.data is not None or any(error.path for error in result.errors):
+            return {"data": result.data, "errors": errors}, 200
+        codes = {(error.extensions or {}).get("code") for error in result.errors}
+        return {"errors": errors}, max(_STATUS.get(str(code), 400) for code in codes)
+
+    async def _execute_of_batch(self, asked: Asked, context: Context) -> dict[str, Any]:
+        """What is refused of a batch keeps nobody from the answers of the others, which may have changed something."""
+        try:
+            return (await self._execute(asked, context, "POST"))[0]
+        except Refusal as refusal:
+            return _errors(refusal.message, refusal.code, **refusal.facts)
 
     def decode_json(self, data: str | bytes) -> object:
-        """Whatever cannot be read is no JSON: bad UTF-8, numbers of thousands of digits, arrays nested too deep."""
+        """For sockets, which know one kind of error only."""
         try:
-            return json.loads(data)
-        except (ValueError, RecursionError):
-            raise json.JSONDecodeError("not JSON", "", 0) from None
-
-    async def parse_http_body(self, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData | list[GraphQLRequestData]:
-        try:
-            data = await super().parse_http_body(request)
-        except (AttributeError, TypeError):
-            raise HTTPException(400, "The body must be a JSON object with a query.") from None
-        if isinstance(data, GraphQLRequestData) and not isinstance(data.operation_name, str | None):
-            raise HTTPException(400, "The operationName must be a string or null.")
-        return data
-
-    async def execute_single(
-        self,
-        request: Any,  # noqa: ARG002 -- Strawberry's hook
-        request_adapter: AsyncHTTPRequestAdapter,
-        sub_response: Any,  # noqa: ARG002 -- as above
-        context: Context,
-        root_value: None,
-        request_data: GraphQLRequestData,
-    ) -> ExecutionResult:
-        try:
-            return await self.schema.execute(
-                request_data.query,
-                variable_values=request_data.variables,
-                context_value=context,
-                root_value=root_value,
-                operation_name=request_data.operation_name,
-                allowed_operation_types=_ALLOWED[request_adapter.method],
-                operation_extensions=request_data.extensions,
-            )
-        except CannotGetOperationTypeError as error:
-            raise HTTPException(400, error.as_http_error_reason()) from error
-        except InvalidOperationTypeError as error:
-            raise HTTPException(400, error.as_http_error_reason(request_adapter.method)) from error
-        except MissingQueryError as error:
-            raise HTTPException(400, "No GraphQL query found in the request") from error
+            return decode_json(data)
+        except ValueError as error:
+            raise json.JSONDecodeError(str(error), "", 0) from None
 
     async def on_ws_connect(self, context: Context) -> UnsetType | dict[str, object] | None:
         """The payload carries what HTTP has in headers; a socket without a good token is closed with 4403."""
@@ -131,11 +208,43 @@ class Router(GraphQLRouter[Context, None]):
         return UnsetType()
 
 
-def error_response(status: int, message: str, code: ErrorCode) -> Response:
+def rate_key(principal: Principal | KeyPrincipal | None) -> str:
+    """Whose operations are counted together; nobody can use up another's by pretending."""
+    match principal:
+        case Principal():
+            return principal.user_id
+        case KeyPrincipal():
+            return principal.presented.sha256.hex()
+        case None:
+            return ""
+
+
+def rate_limited(rates: RateLimiter, wait_s: float) -> GraphQLError:
+    seconds = math.ceil(wait_s)
+    message = f"More than {rates.per_minute:,} operations in a minute: try again in {seconds} s."
+    return GraphQLError(message, extensions={"code": ErrorCode.RATE_LIMITED.value, "retryAfterSeconds": seconds})
+
+
+def _errors(message: str, code: ErrorCode, **facts: Any) -> dict[str, Any]:
+    return {"errors": [{"message": message, "extensions": {"code": code.value, **facts}}]}
+
+
+def _response(content: str | bytes, status: int, media_type: str, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(content, status_code=status, media_type=media_type, headers=headers)
+
+
+def refusal_response(refusal: Refusal, media_type: str = JSON) -> Response:
     """A refusal of the request as a whole, in GraphQL's shape."""
-    error = {"message": message, "extensions": {"code": code.value}}
+    body = _errors(refusal.message, refusal.code, **refusal.facts)
     # ASCII only: a message may quote half of a surrogate pair, which has no UTF-8.
-    return Response(json.dumps({"errors": [error]}), status_code=status, media_type="application/json")
+    return _response(json.dumps(body), refusal.status, media_type, refusal.headers)
+
+
+def fault_response(fault: Exception, media_type: str = JSON) -> Response:
+    """What went wrong on our side; the log has it under the id that the answer shows."""
+    error = public_error(GraphQLError(str(fault), original_error=fault))
+    status = _STATUS.get(str((error.extensions or {})["code"]), 500)
+    return _response(json.dumps({"errors": [error.formatted]}), status, media_type)
 
 
 class BodyLimit:
@@ -165,8 +274,8 @@ class BodyLimit:
             is_complete = not message.get("more_body", False)
         if received > self._max_bytes:
             limit = f"The body is over the limit of {self._max_bytes:,} bytes."
-            response = error_response(413, limit, ErrorCode.BODY_TOO_LARGE)
-            response.headers["Connection"] = "close"
+            refusal = Refusal(413, limit, ErrorCode.BODY_TOO_LARGE, headers={"Connection": "close"})
+            response = refusal_response(refusal)
             await response(scope, receive, send)
             return
         given = iter([{"type": "http.request", "body": bytes(body), "more_body": False}])

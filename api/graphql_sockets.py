@@ -3,23 +3,59 @@
 A message that is not as the protocol has it closes the socket with the protocol's code; it ends no task with a fault.
 """
 
-from collections.abc import AsyncGenerator
+import asyncio
+import math
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 from graphql import GraphQLError
+from starlette.websockets import WebSocketState
 from strawberry.asgi import ASGIWebSocketAdapter
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler, Operation
-from strawberry.subscriptions.protocols.graphql_transport_ws.types import ConnectionInitMessage
 
 from schema.context import Context
+from schema.errors import ErrorCode
 from schema.faults import public_error
 
+GOING_AWAY = 1001  # clients connect again
+TRY_AGAIN_LATER = 1013
+CLOSED_WITHIN_S = 1.0  # a client that reads nothing does not hold up the others
 _LONGEST_REASON = 123  # bytes; a close frame has no room for more
 
 
 class TryAgainLater(Exception):
     """Whether the client may connect cannot be told now."""
+
+
+@dataclass(frozen=True, slots=True)
+class SocketLimits:
+    """What one socket may do, and how long it may live."""
+
+    operations: int
+    idle_s: float
+    age_s: float
+
+
+class OpenSockets:
+    """The sockets of this process, so that they can be told when it stops."""
+
+    def __init__(self) -> None:
+        self.is_stopping = False
+        self._open: set[SocketHandler] = set()
+
+    def add(self, handler: "SocketHandler") -> None:
+        self._open.add(handler)
+
+    def remove(self, handler: "SocketHandler") -> None:
+        self._open.discard(handler)
+
+    async def stop(self) -> None:
+        """Close all, and each that still comes, with a code that says: connect again."""
+        self.is_stopping = True
+        if closing := [asyncio.create_task(handler.go_away("The server is stopping.")) for handler in self._open]:
+            await asyncio.wait(closing, timeout=CLOSED_WITHIN_S)
 
 
 class SocketMessages(ASGIWebSocketAdapter):
@@ -30,24 +66,97 @@ class SocketMessages(ASGIWebSocketAdapter):
             async for message in messages:
                 yield message if is_message(message) else {}  # which closes the socket: 4400, failed to parse
 
+    async def send_json(self, message: Mapping[str, object]) -> None:
+        if self.ws.application_state != WebSocketState.DISCONNECTED:  # closed by us: nobody listens any more
+            await super().send_json(message)
+
     async def close(self, code: int, reason: str) -> None:
+        if self.ws.application_state == WebSocketState.DISCONNECTED:
+            return
         await super().close(code, reason.encode(errors="replace")[:_LONGEST_REASON].decode(errors="ignore"))
 
 
 class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
-    """Answers a document that is not GraphQL with an `error` message for that operation; the others go on."""
+    """Each operation is answered for itself, and no socket lives for ever."""
 
-    async def handle_connection_init(self, message: ConnectionInitMessage) -> None:
+    view: Any  # api.graphql.Router: what all sockets share
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._quiet_since = asyncio.get_running_loop().time()
+
+    async def handle(self) -> None:
+        watching = asyncio.create_task(self._go_away_in_time())
+        self.view.sockets.add(self)
+        try:
+            await super().handle()
+        finally:
+            self.view.sockets.remove(self)
+            watching.cancel()
+
+    async def go_away(self, why: str) -> None:
+        await self.websocket.close(GOING_AWAY, why)
+
+    async def _go_away_in_time(self) -> None:
+        """When no operation has run for long, when it is old, and at once when the server stops."""
+        clock = asyncio.get_running_loop().time
+        limits: SocketLimits = self.view.socket_limits
+        too_old_at = clock() + limits.age_s
+        while True:
+            idle_at = math.inf if self.operations else self._quiet_since + limits.idle_s
+            if self.view.sockets.is_stopping:
+                return await self.go_away("The server is stopping.")
+            if clock() >= too_old_at:
+                return await self.go_away("Open for too long: connect again.")
+            if clock() >= idle_at:
+                return await self.go_away("Nothing was asked for too long.")
+            await asyncio.sleep(min(too_old_at, idle_at, clock() + limits.idle_s) - clock())
+
+    async def handle_connection_init(self, message: Any) -> None:
+        if message.get("payload", {}) is None:  # as good as none
+            message = {"type": "connection_init"}
         try:
             await super().handle_connection_init(message)
         except TryAgainLater:
-            await self.websocket.close(code=1013, reason="Try again later")
+            await self.websocket.close(TRY_AGAIN_LATER, "Try again later")
+
+    async def handle_subscribe(self, message: Any) -> None:
+        self._quiet_since = asyncio.get_running_loop().time()
+        if self.connection_acknowledged and message["id"] not in self.operations:
+            refusal = self._refusal()
+            if refusal is not None:
+                payload = [refusal.formatted]
+                await self.send_message({"id": message["id"], "type": "error", "payload": payload})
+                return
+        await super().handle_subscribe(message)
+
+    def _refusal(self) -> GraphQLError | None:
+        """Why no other operation is begun now, or None; it is counted before it is read."""
+        allowed = self.view.socket_limits.operations
+        if len(self.operations) >= allowed:
+            message = f"{allowed} operations run on this socket already: end one, or open another socket."
+            return GraphQLError(message, extensions={"code": ErrorCode.TOO_MANY_OPERATIONS.value, "allowed": allowed})
+        refusal: GraphQLError | None = self.view.refusal_of_another(self.context)
+        return refusal
+
+    def forget_id(self, id: str) -> None:  # noqa: A002 -- Strawberry's hook
+        super().forget_id(id)
+        self._quiet_since = asyncio.get_running_loop().time()
+
+    async def cleanup_operation(self, operation_id: str) -> None:
+        await super().cleanup_operation(operation_id)
+        self._quiet_since = asyncio.get_running_loop().time()
 
     async def _send_result_stream(self, operation: Operation[Context, None], result_source: Any) -> None:
         try:
             await super()._send_result_stream(operation, result_source)
         except GraphQLError as error:  # raised by the parser, through its cache
             await operation.send_initial_errors([public_error(error)])
+
+    @staticmethod
+    def _get_pre_execution_close_reason(error: GraphQLError) -> str | None:  # noqa: ARG004 -- Strawberry's hook
+        """A bad document is an error of that operation: the others on the socket go on."""
+        return None
 
 
 def is_message(message: object) -> bool:

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -11,6 +11,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from domain.envelopes import KeyRing
+
+if TYPE_CHECKING:
+    from schema.limits import Limits
 
 PREFIX = "ROBOT_JOBS_"
 SHORTEST_SECRET = 32
@@ -66,13 +69,60 @@ class Settings(BaseSettings):
         default_factory=list,
         description="Origins of pages that may call the API from a browser, separated by commas.",
     )
-    graphiql: bool = Field(True, description="Serve GraphiQL at /graphql to browsers.")
-    max_body_bytes: int = Field(1_000_000, ge=1_000, description="Largest request body; more is a 413.")
+    graphiql: bool | None = Field(
+        None, description="Serve GraphiQL at /graphql to browsers. Unset: with `serve --dev` only."
+    )
+    introspection: bool | None = Field(
+        None, description="Tell the schema to who asks, and suggest names. Unset: with `serve --dev` only."
+    )
+    max_body_bytes: int = Field(1_000_000, ge=1_000, description="Largest request body, and largest socket message.")
+    max_tokens: int = Field(1_000, ge=10, le=100_000, description="Longest document, in GraphQL tokens.")
+    max_depth: int = Field(15, ge=1, le=100, description="How deep fields may be nested.")
+    max_aliases: int = Field(30, ge=0, le=10_000, description="Aliases in one operation.")
+    max_directives: int = Field(50, ge=0, le=10_000, description="Directives in one operation.")
+    max_cost: int = Field(5_000, ge=1, le=1_000_000, description="Objects that the answer to one operation can hold.")
+    max_batch: int = Field(10, ge=0, le=1_000, description="Operations in one HTTP request; 0 takes no batches.")
+    requests_per_minute: int = Field(
+        1_200, ge=1, le=1_000_000, description="Operations of one user per minute and process."
+    )
+    socket_operations: int = Field(100, ge=1, le=10_000, description="Operations at once on one WebSocket.")
+    socket_init_timeout_s: float = Field(
+        10.0, gt=0, le=600, description="How long a new WebSocket may take to send connection_init."
+    )
+    socket_idle_timeout_s: float = Field(
+        600.0, gt=0, le=86_400, description="How long a WebSocket may be open without a running operation."
+    )
+    socket_max_age_s: float = Field(
+        86_400.0, gt=0, le=604_800, description="How long a WebSocket may be open at all; clients then connect again."
+    )
     pool_size: int = Field(10, ge=1, le=500, description="Database connections per process.")
-    pool_timeout_s: float = Field(2.0, gt=0, le=60, description="Longest wait for a free connection, in seconds.")
+    pool_timeout_s: float = Field(
+        1.5,
+        gt=0,
+        le=60,
+        description="Longest wait for the database to take up an operation, in seconds: for a free connection, for a "
+        "new one and for its first answer together.",
+    )
     command_timeout_s: float = Field(30.0, gt=0, le=600, description="Longest single statement, in seconds.")
     shutdown_timeout_s: int = Field(5, ge=0, le=60, description="How long running requests may take at a stop.")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
+
+    def in_mode(self, *, dev: bool) -> Self:
+        """With what depends on the mode decided: what is meant for developers is off elsewhere."""
+        unset = {name: dev for name in ("graphiql", "introspection") if getattr(self, name) is None}
+        return self.model_copy(update=unset)
+
+    def limits(self) -> "Limits":
+        from schema.limits import Limits  # noqa: PLC0415 -- slow to import, and not needed by every command
+
+        return Limits(
+            tokens=self.max_tokens,
+            depth=self.max_depth,
+            aliases=self.max_aliases,
+            directives=self.max_directives,
+            cost=self.max_cost,
+            introspection=bool(self.introspection),
+        )
 
     @field_validator("allowed_origins", mode="before")
     @classmethod

@@ -12,7 +12,8 @@ from graphql import (
     GraphQLObjectType,
     Undefined,
 )
-from strawberry.extensions import MaxTokensLimiter, ParserCache, SchemaExtension, ValidationCache
+from strawberry.extensions import SchemaExtension
+from strawberry.types.execution import ExecutionContext
 from strawberry.types.graphql import OperationType
 
 import domain.api_keys
@@ -26,6 +27,7 @@ from schema.carrier_configs import CarrierConfigMutations, CarrierConfigQueries
 from schema.carriers import CarrierQueries
 from schema.context import Context
 from schema.dispatch import DispatchQueries
+from schema.documents import CheckedDocuments
 from schema.errors import Handler
 from schema.faults import public_error
 from schema.node_queries import NodeQueries
@@ -33,9 +35,6 @@ from schema.orders import OrderMutations, OrderQueries
 from schema.robot_jobs import RobotJobMutations, RobotJobQueries, RobotJobSubscriptions
 from schema.robot_jobs import errors as job_errors
 from schema.viewer import ViewerQueries
-
-# A document is read before anybody knows who sent it, and kept in a cache: it must be small.
-TOKENS_AT_MOST = 1_000
 
 
 @strawberry.type(description="Everything that can be read.  Each field says for whom it is.")
@@ -93,8 +92,10 @@ class Contract(strawberry.Schema):
                     for field in named.fields.values():
                         _drop_null_defaults(field.args.values())
 
-    def process_errors(self, errors: list[GraphQLError], execution_context: object = None) -> None:  # noqa: ARG002
-        errors[:] = [public_error(error) for error in errors]
+    def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
+        context = execution_context.context if execution_context is not None else None
+        suggests = not isinstance(context, Context) or context.limits.introspection
+        errors[:] = [public_error(error, suggests=suggests) for error in errors]
 
 
 def _drop_null_defaults(inputs: Iterable[GraphQLArgument | GraphQLInputField]) -> None:
@@ -126,10 +127,5 @@ schema = Contract(
     mutation=Mutation,
     subscription=Subscription,
     exception_handlers=_HANDLERS,
-    extensions=[
-        OneSnapshot,
-        lambda: MaxTokensLimiter(max_token_count=TOKENS_AT_MOST),
-        lambda: ParserCache(maxsize=256),
-        lambda: ValidationCache(maxsize=256),
-    ],
+    extensions=[OneSnapshot, CheckedDocuments],
 )

@@ -1,20 +1,12 @@
 """What every resolver is given: who asks, and transactions that have entered the workspace."""
 
-import asyncio
-import datetime as dt
-import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import (
-    AbstractAsyncContextManager,
-    AbstractContextManager,
-    AsyncExitStack,
-    asynccontextmanager,
-    suppress,
-)
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol, Self
 
 import sqlalchemy.exc
 import strawberry
@@ -24,10 +16,8 @@ from strawberry.fastapi import BaseContext
 from domain.api_keys import (
     ApiKeyNotValid,
     KeyWithWorkspaces,
-    PresentedKey,
     enter_workspace_by_key,
     get_key_with_workspaces,
-    record_api_key_use,
     user_id_of,
 )
 from domain.envelopes import KeyRing
@@ -42,52 +32,14 @@ from domain.workspaces import (
     enter_workspace,
     list_workspaces_of_user,
 )
+from schema.database import Database
+from schema.limits import Limits
 from schema.loaders import Loaders
+from schema.principals import AuthenticationUnavailable, KeyPrincipal, Principal, Unauthenticated
+from schema.snapshots import Snapshot, Step
 from schema.work import Work
 
 ANY_ROLE = tuple(Role)
-T = TypeVar("T")
-logger = logging.getLogger("robot_jobs.context")
-
-
-class Unauthenticated(DomainError):
-    code = "UNAUTHENTICATED"
-
-
-class AuthenticationUnavailable(DomainError):
-    """The token may be good, but what would tell cannot be reached."""
-
-    code = "SERVICE_UNAVAILABLE"
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who asks: the subject of a verified token, good until it expires (UTC), and the workspace asked for."""
-
-    user_id: str
-    expires_at: dt.datetime
-    workspace_id: uuid.UUID | None
-
-    def check(self) -> None:
-        """Raises Unauthenticated once the token has expired: it is asked at each transaction, on open sockets too."""
-        if dt.datetime.now(dt.UTC) >= self.expires_at:
-            raise Unauthenticated("The token has expired; get a new one and try again.")
-
-
-@dataclass(frozen=True, slots=True)
-class KeyPrincipal:
-    """A robot with an API key, and the workspace asked for.  Whether the key is good, each transaction decides."""
-
-    presented: PresentedKey
-    workspace_id: uuid.UUID | None
-
-    @property
-    def user_id(self) -> str:
-        """A name for limits and logs; records carry the id that the database knows the key by."""
-        return f"key:{self.presented.prefix}"
-
-    def check(self) -> None:
-        """The database's clock decides, at each transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,97 +68,25 @@ class WakeUps(Protocol):
         """Hear of the job from now on."""
 
 
-class Database:
-    """One pool, seen twice: for transactions that write, and for snapshots that only read."""
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        self.writing = engine
-        self.reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        # Followers of a busy job all read at once; half of the pool stays free for those who work.
-        self.followers = asyncio.Semaphore(max(1, getattr(engine.pool, "size", lambda: 2)() // 2))
-        self._recordings: dict[PresentedKey, asyncio.Task[None]] = {}
-
-    def record_use(self, key: PresentedKey) -> None:
-        """Note soon that the key was used; the request does not wait for it."""
-        if key not in self._recordings:
-            task = asyncio.get_running_loop().create_task(self._record_use(key))
-            self._recordings[key] = task
-            task.add_done_callback(lambda _: self._recordings.pop(key))
-
-    async def _record_use(self, key: PresentedKey) -> None:
-        try:
-            async with self.writing.begin() as connection:
-                await record_api_key_use(connection, key)
-        except (OSError, sqlalchemy.exc.SQLAlchemyError) as error:
-            logger.warning("the use of the API key %s… was not recorded: %s", key.prefix, error)
-
-    async def finish(self) -> None:
-        """Wait for what was promised to be recorded soon."""
-        await asyncio.gather(*self._recordings.values())
-
-
-class _Once(Generic[T]):
-    """What is made at most once; what kept it from being made keeps all others from it as well, without a new wait."""
-
-    def __init__(self, make: Callable[[], Awaitable[T]]) -> None:
-        self._make = make
-        self._made: T | Exception | None = None
-
-    def refuse(self, error: Exception) -> None:
-        """From now on nobody gets it."""
-        self._made = error
-
-    async def get(self) -> T:
-        if self._made is None:
-            try:
-                self._made = await self._make()
-            except Exception as refusal:
-                self._made = refusal
-                raise
-        if isinstance(self._made, Exception):
-            raise self._made
-        return self._made
-
-
-class _Snapshot:
-    """The transaction that one operation's reads share: begun by the first, used by one at a time."""
-
-    def __init__(
-        self,
-        opening: Callable[[], AbstractAsyncContextManager[AsyncConnection]],
-        entering: Callable[[AsyncConnection], Awaitable[Work]],
-    ) -> None:
-        async def enter() -> Work:
-            return await entering(await self.connection.get())
-
-        self.lock = asyncio.Lock()
-        self._stack = AsyncExitStack()
-        self.connection = _Once(lambda: self._stack.enter_async_context(opening()))
-        self.work = _Once(enter)
-
-    async def end(self) -> None:
-        """One field's error can end the operation while others still read: the running one finishes, no more begin.
-
-        Nothing was written, so that the transaction ends badly then does not hide that error.
-        """
-        async with self.lock:
-            for once in (self.connection, self.work):
-                once.refuse(RuntimeError("the operation is over"))
-            with suppress(sqlalchemy.exc.SQLAlchemyError):
-                await self._stack.aclose()
-
-
 class Context(BaseContext):
     """One per HTTP request and one per WebSocket: it holds no connection and caches nothing that may change."""
 
-    def __init__(self, database: Database, wakeups: WakeUps, *, key_ring: KeyRing | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        wakeups: WakeUps,
+        *,
+        limits: Limits = Limits(),  # noqa: B008 -- frozen
+        key_ring: KeyRing | None = None,
+    ) -> None:
         super().__init__()
         self._database = database
         self.wakeups = wakeups
+        self.limits = limits
         self.key_ring = key_ring
         self.principal: Principal | KeyPrincipal | None = None
         self.refusal: DomainError | None = None
-        self._snapshot: _Snapshot | None = None
+        self._snapshot: Snapshot | None = None
 
     async def authenticate(
         self,
@@ -228,12 +108,19 @@ class Context(BaseContext):
         if not isinstance(self.principal, KeyPrincipal):
             return self.principal is not None
         try:
-            async with self._reading_alone():
+            async with self._begin(self._database.reading, self._enter):
                 return True
         except ApiKeyNotValid:
             return False
         except (NotAMember, WorkspaceRequired, OSError, sqlalchemy.exc.SQLAlchemyError):
             return True
+
+    def fresh(self) -> Self:
+        """One for another operation of the same caller: with a snapshot of its own."""
+        other = copy(self)
+        other._snapshot = None
+        other.__dict__.pop("loaders", None)
+        return other
 
     @cached_property
     def loaders(self) -> Loaders:
@@ -245,9 +132,7 @@ class Context(BaseContext):
 
         Raises Unauthenticated, ApiKeyNotValid, NotAMember, WorkspaceRequired, RoleNotAllowed.
         """
-        self._checked_principal()
-        async with self._database.writing.connect() as connection, connection.begin():
-            work = await self._enter(connection)
+        async with self._begin(self._database.writing, self._enter) as (_, work):
             _check_role(work, roles)
             yield work
         for job_id in work.announced:
@@ -262,7 +147,7 @@ class Context(BaseContext):
         if self._snapshot is not None or self.connection_params is not None:
             yield
             return
-        snapshot = self._snapshot = _Snapshot(self._read_only, self._enter)
+        snapshot = self._snapshot = Snapshot(lambda step: self._begin(self._database.reading, step))
         try:
             yield
         finally:
@@ -272,52 +157,37 @@ class Context(BaseContext):
     @asynccontextmanager
     async def reading(self, roles: tuple[Role, ...] = ANY_ROLE) -> AsyncIterator[Work]:
         """A read-only transaction with one snapshot for everything read in it.  Raises as `transaction`."""
-        self._checked_principal()
-        snapshot = self._snapshot
-        if snapshot is None:
-            async with self._reading_alone() as work:
-                _check_role(work, roles)
-                yield work
-        else:
-            async with snapshot.lock:
-                work = await snapshot.work.get()
-                _check_role(work, roles)
-                yield work
-
-    @asynccontextmanager
-    async def _reading_alone(self) -> AsyncIterator[Work]:
-        async with self._read_only() as connection:
-            yield await self._enter(connection)
-
-    @asynccontextmanager
-    async def _read_only(self) -> AsyncIterator[AsyncConnection]:
-        async with self._database.reading.connect() as connection:
-            await connection.begin()  # nothing to commit: closing ends it, on a connection that was lost as well
-            yield connection
+        async with self._read(self._enter) as work:
+            _check_role(work, roles)
+            yield work
 
     async def viewer(self) -> Viewer:
         """Who asks, in whatever workspace or none; one statement.  Raises Unauthenticated, ApiKeyNotValid."""
-        principal = self._checked_principal()
-        snapshot = self._snapshot
-        if snapshot is None:
-            async with self._read_only() as connection:
-                return await self._view(connection, principal)
-        async with snapshot.lock:
-            return await self._view(await snapshot.connection.get(), principal)
-
-    async def _view(self, connection: AsyncConnection, principal: Principal | KeyPrincipal) -> Viewer:
-        if isinstance(principal, Principal):
-            return Viewer(principal.user_id, await list_workspaces_of_user(connection, principal.user_id))
-        found = await get_key_with_workspaces(connection, principal.presented)
-        if found.is_use_due:
-            self._database.record_use(principal.presented)
-        return Viewer(user_id_of(found.api_key.id), found.workspaces, found)
+        viewer: Viewer
+        async with self._read(self._view) as viewer:
+            return viewer
 
     @asynccontextmanager
     async def following(self, roles: tuple[Role, ...]) -> AsyncIterator[Work]:
         """As `reading`, for streams: they wait for their turn however many they are, and none fails for the crowd."""
-        async with self._database.followers, self.reading(roles) as work:
+        async with self._database.turn_of_follower(), self.reading(roles) as work:
             yield work
+
+    @asynccontextmanager
+    async def _read(self, step: Step[Any]) -> AsyncIterator[Any]:
+        """What the step gives, in the operation's snapshot, if it has one."""
+        self._checked_principal()
+        snapshot = self._snapshot
+        if snapshot is None:
+            async with self._begin(self._database.reading, step) as (_, made):
+                yield made
+        else:
+            async with snapshot.lock:
+                yield await snapshot.get(step)
+
+    def _begin(self, engine: AsyncEngine, step: Step[Any]) -> AbstractAsyncContextManager[tuple[AsyncConnection, Any]]:
+        self._checked_principal()
+        return self._database.begin(engine, step)
 
     def _checked_principal(self) -> Principal | KeyPrincipal:
         """Raises what refuses the caller, before any connection is taken."""
@@ -338,6 +208,15 @@ class Context(BaseContext):
         if entered.is_use_due:
             self._database.record_use(principal.presented)
         return entered.membership
+
+    async def _view(self, connection: AsyncConnection) -> Viewer:
+        principal = self._checked_principal()
+        if isinstance(principal, Principal):
+            return Viewer(principal.user_id, await list_workspaces_of_user(connection, principal.user_id))
+        found = await get_key_with_workspaces(connection, principal.presented)
+        if found.is_use_due:
+            self._database.record_use(principal.presented)
+        return Viewer(user_id_of(found.api_key.id), found.workspaces, found)
 
 
 def _check_role(work: Work, roles: tuple[Role, ...]) -> None:

@@ -38,6 +38,9 @@ class ErrorCode(Enum):
     FORBIDDEN = "FORBIDDEN"
     BAD_REQUEST = "BAD_REQUEST"
     BODY_TOO_LARGE = "BODY_TOO_LARGE"
+    QUERY_TOO_COMPLEX = "QUERY_TOO_COMPLEX"
+    TOO_MANY_OPERATIONS = "TOO_MANY_OPERATIONS"
+    RATE_LIMITED = "RATE_LIMITED"
     GRAPHQL_PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
     GRAPHQL_VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
     SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE"
@@ -71,8 +74,11 @@ describe(
     NOT_A_MEMBER="Not a member of that workspace, or there is none.",
     WORKSPACE_REQUIRED="A member of several workspaces must name one in X-Workspace-Id.",
     FORBIDDEN="The member's role does not allow this.",
-    BAD_REQUEST="The request is not a GraphQL request.",
+    BAD_REQUEST="The request is not a GraphQL request, or does not say which operation is meant.",
     BODY_TOO_LARGE="The request's body is over the limit.",
+    QUERY_TOO_COMPLEX="The operation asks too much at once; `limit` says which limit it is over.",
+    TOO_MANY_OPERATIONS="More operations in one batch, or at once on one socket, than are allowed.",
+    RATE_LIMITED="More operations in a minute than are allowed; try again later.",
     GRAPHQL_PARSE_FAILED="The document is not GraphQL.",
     GRAPHQL_VALIDATION_FAILED="The document or its variables do not fit the schema.",
     SERVICE_UNAVAILABLE="The database, or the issuer of tokens, cannot be reached now; try again in a moment.",

@@ -22,8 +22,11 @@ _UNREACHABLE = (OSError, TimeoutError, sqlalchemy.exc.TimeoutError, sqlalchemy.e
 _PASSING = {"40P01", "40001", "53300", "57P01", "57P02", "57P03"}
 
 
-def public_error(error: GraphQLError) -> GraphQLError:  # noqa: PLR0911 -- one answer a kind of error
-    """What the client may know of an error; idempotent."""
+_SUGGESTION = re.compile(r" Did you mean .*\?$", re.DOTALL)
+
+
+def public_error(error: GraphQLError, *, suggests: bool = True) -> GraphQLError:  # noqa: PLR0911 -- one answer a kind of error
+    """What the client may know of an error; idempotent.  Suggestions show names of the schema to those who guess."""
     if error.extensions and "code" in error.extensions:
         return error
     cause = error.original_error
@@ -35,7 +38,8 @@ def public_error(error: GraphQLError) -> GraphQLError:  # noqa: PLR0911 -- one a
         case None | GraphQLError() if isinstance(error, GraphQLSyntaxError):
             return _with_code(error, without_tokens(error.message), ErrorCode.GRAPHQL_PARSE_FAILED.value)
         case None | GraphQLError():
-            return _with_code(error, without_values(error.message), ErrorCode.GRAPHQL_VALIDATION_FAILED.value)
+            message = error.message if suggests else _SUGGESTION.sub("", error.message)
+            return _with_code(error, without_values(message), ErrorCode.GRAPHQL_VALIDATION_FAILED.value)
     if isinstance(cause, CannotGetOperationTypeError | MissingQueryError):
         message = "The request names no operation of its document."
         return _with_code(error, message, ErrorCode.BAD_REQUEST.value)

@@ -69,6 +69,9 @@ def settings_for(urls: DatabaseUrls) -> dict[str, str]:
         "ROBOT_JOBS_JWT_SECRET": SECRET,
         "ROBOT_JOBS_HOME": str(Path(tempfile.gettempdir()) / "robot-jobs-tests-need-no-home"),
         "ROBOT_JOBS_PORT": "0",
+        "ROBOT_JOBS_GRAPHIQL": "true",
+        "ROBOT_JOBS_INTROSPECTION": "true",
+        "ROBOT_JOBS_REQUESTS_PER_MINUTE": "100000",
         "ROBOT_JOBS_POOL_TIMEOUT_S": "30",  # on a machine that tests keep busy, two seconds are soon over
     }
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from schema.context import AuthenticationUnavailable
+from schema.principals import AuthenticationUnavailable
 
 logger = logging.getLogger("robot_jobs.issuer_keys")
 

@@ -11,7 +11,7 @@ import jwt
 from api.settings import SettingsError
 from api.tokens.issuer_keys import ALGORITHMS, IssuerKeys, PublicKey
 from domain.api_keys import SECRET_START, USER_START, PresentedKey
-from schema.context import KeyPrincipal, Principal, Unauthenticated
+from schema.principals import KeyPrincipal, Principal, Unauthenticated
 
 _LEEWAY_S = 10
 _LONGEST_TOKEN = 8_000

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from api.database import DatabaseUrls
 from api.embedded_postgres import APP_ROLE, OWNER_ROLE, EmbeddedPostgres
+from tests.api.network import Network
 from tests.servers import Server, running_server, settings_for
 from tests.tenants import Tenant, make_tenant
 
@@ -56,3 +57,11 @@ async def shop(served_urls: DatabaseUrls, served_engine: AsyncEngine) -> Tenant:
 async def other_shop(served_urls: DatabaseUrls, served_engine: AsyncEngine) -> Tenant:
     """Another workspace there."""
     return await make_tenant(served_urls, served_engine)
+
+
+@pytest.fixture
+async def network(postgres: EmbeddedPostgres) -> AsyncIterator[Network]:
+    network = Network(postgres.socket_dir / ".s.PGSQL.5432")
+    await network.mend()
+    yield network
+    await network.close()

@@ -25,7 +25,7 @@ from api.tokens.issuer_keys import (
     WAIT_FOR_REFRESH_AFTER_S,
     parse_keys,
 )
-from schema.context import AuthenticationUnavailable, Principal, Unauthenticated
+from schema.principals import AuthenticationUnavailable, Principal, Unauthenticated
 from tests.servers import until
 
 ISSUER = "https://login.example/"

@@ -16,7 +16,7 @@ import pytest
 
 from api.settings import SettingsError, load_settings
 from api.tokens import Tokens, load_tokens
-from schema.context import Principal, Unauthenticated
+from schema.principals import Principal, Unauthenticated
 
 SECRET = "0123456789abcdef0123456789abcdef"
 TOKENS = Tokens(SECRET)

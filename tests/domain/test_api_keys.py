@@ -92,7 +92,11 @@ def test_a_slip_in_a_secret_is_noticed_without_asking_anybody(position: int) -> 
         PresentedKey.of(secret[:position] + other + secret[position + 1 :])
 
 
-@pytest.mark.parametrize("text", ["", "rjk_", "rjk_" + "a" * 49, "rjk_" + "ñ" * 49, make_secret() + " ", "x"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "rjk_", "rjk_" + "a" * 49, "rjk_" + "ñ" * 49, make_secret() + " ", "x"],
+    ids=["empty", "prefix", "no checksum", "not ASCII", "blank after it", "short"],
+)
 def test_what_is_no_secret_is_refused(text: str) -> None:
     with pytest.raises(ApiKeyNotValid):
         PresentedKey.of(text)

@@ -36,6 +36,8 @@ UNIQUE_WITHOUT_WORKSPACE = {
     ("robot_job_items", ("order_id",)): "the order has the tenant: its policy asks for job and order",
     ("robot_job_attempts", ("item_id", "attempt")): "the item has the tenant",
     ("api_keys", ("id",)): "a random id",
+    ("carrier_configs", ("id",)): "a random id",
+    ("credential_reads", ("id",)): "a random id",
     ("api_keys", ("secret_sha256",)): "the hash of 256 random bits: nobody meets another's",
 }
 

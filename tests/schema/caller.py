@@ -6,7 +6,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,7 +17,10 @@ from domain.api_keys import PresentedKey
 from domain.envelopes import KeyRing
 from domain.workspaces import Role, enter_system, workspace_members
 from schema import schema
-from schema.context import Context, Database, KeyPrincipal, Principal
+from schema.context import Context
+from schema.database import Database
+from schema.limits import Limits
+from schema.principals import KeyPrincipal, Principal
 from tests.conftest import Database as TestDatabase
 from tests.domain.secrets import KEY_RING
 from tests.tenants import Tenant
@@ -125,9 +128,10 @@ class Caller:
     wakeups: MemoryWakeUps
     principal: Principal | KeyPrincipal | None
     key_ring: KeyRing | None = KEY_RING
+    limits: Limits = field(default_factory=Limits)
 
     def context(self) -> Context:
-        context = Context(self.database, self.wakeups, key_ring=self.key_ring)
+        context = Context(self.database, self.wakeups, limits=self.limits, key_ring=self.key_ring)
         context.principal = self.principal
         return context
 

@@ -139,7 +139,12 @@ async def test_a_revoked_api_key_may_do_nothing(api: Api, tenant: Tenant) -> Non
 def test_each_field_says_for_whom_it_is() -> None:
     contract = build_schema(schema.as_str())
     words = {READS: "viewers, operators, admins and robots", OPERATES: "operators and admins"}
-    words |= {REPORTS: "operators, admins and robots", ADMINISTERS: "admins", KNOWN: "everyone with a good token"}
+    words |= {
+        REPORTS: "operators, admins and robots",
+        ADMINISTERS: "admins",
+        PEOPLE: "viewers, operators and admins",
+        KNOWN: "everyone with a good token",
+    }
 
     for root in (contract.query_type, contract.mutation_type, contract.subscription_type):
         for name, field in (root.fields if root is not None else {}).items():

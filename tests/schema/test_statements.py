@@ -1,9 +1,11 @@
 """Nothing runs a query per row: what is asked of many costs as many statements as what is asked of few."""
 
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from schema.limits import Limits
 from tests.domain.ledger import counted_statements
 from tests.schema.caller import Caller
 from tests.schema.documents import CREATE, NODES, PREVIEW, REPORT, RETRY, SET_STATUS
@@ -12,7 +14,7 @@ from tests.tenants import Tenant
 ITEMS = """query ($id: ID!) { robotJob(id: $id) { items(first: 1000) {
     nodes { status order { reference } attempts { attempt } job { id status } }
     } } }"""
-JOBS_WITH_ITEMS = """{ robotJobs(first: 100) { nodes {
+JOBS_WITH_ITEMS = """{ robotJobs(first: 20) { nodes {
     items(first: 5) { nodes { order { reference } attempts { attempt } job { id } } }
     failed: items(first: 5, filter: {status: ERROR}) { nodes { id } }
     failures { action count }
@@ -31,6 +33,7 @@ async def test_a_thousand_items_with_their_orders_cost_as_much_as_two(
     engine: AsyncEngine, tenant: Tenant, operator: Caller
 ) -> None:
     few, many = await tenant.job(items=2, failed=1), await tenant.job(items=1_000, failed=1)
+    operator = replace(operator, limits=Limits(cost=10_000))
 
     cost_of_few, _ = await statements_of(engine, operator, ITEMS, id=str(few.job.id))
     cost_of_many, data = await statements_of(engine, operator, ITEMS, id=str(many.job.id))

@@ -1,0 +1,171 @@
+"""What a GraphQL request over HTTP must look like, and in which form its sender takes the answer.
+
+After https://graphql.github.io/graphql-over-http/draft/: two media types for answers, of which the older one says
+"200" of whatever is well-formed; requests are JSON, or a query in the address.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+
+from schema.errors import ErrorCode
+
+GRAPHQL_RESPONSE = "application/graphql-response+json"
+JSON = "application/json"
+_PARAMETERS = {"query", "variables", "operationName", "extensions"}
+
+
+class Refusal(Exception):
+    """The request as a whole is refused."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        code: ErrorCode = ErrorCode.BAD_REQUEST,
+        *,
+        headers: dict[str, str] | None = None,
+        facts: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.code = code
+        self.headers = headers
+        self.facts = facts or {}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One operation, as it was sent."""
+
+    query: str
+    variables: dict[str, Any] | None
+    operation_name: str | None
+    extensions: dict[str, Any] | None
+
+
+# ---------------------------------------------------------------------------------------------- the answer's form
+
+
+def response_type(accept: str | None) -> str:
+    """The media type of the answer.  Raises Refusal (406) when the sender takes neither.
+
+    Who does not care gets what clients of old expect; of two that are liked alike, the newer one.
+    """
+    if accept is None or not accept.strip() or accept.strip() == "*/*":
+        return JSON
+    liked = {JSON: (0.0, 0, 0), GRAPHQL_RESPONSE: (0.0, 0, 0)}
+    ranges = [_quality(part) for part in accept.split(",")]
+    for prefers, media_type in enumerate((JSON, GRAPHQL_RESPONSE)):
+        for names, is_exact in ((media_type, 1), ("application/*", 0), ("*/*", 0)):  # the most exact range decides
+            if found := [quality for name, quality in ranges if name == names]:
+                liked[media_type] = (max(found), is_exact, prefers if is_exact else -prefers)
+                break
+    best = max(liked, key=lambda media_type: liked[media_type])
+    if liked[best][0] <= 0:
+        raise Refusal(406, f"The answer can be {GRAPHQL_RESPONSE} or {JSON}; Accept takes neither.")
+    return best
+
+
+def _quality(media_range: str) -> tuple[str, float]:
+    name, *parameters = (part.strip() for part in media_range.split(";"))
+    for parameter in parameters:
+        key, _, value = parameter.partition("=")
+        if key.strip().lower() == "q":
+            try:
+                return name.lower(), float(value)
+            except ValueError:
+                return name.lower(), 0.0
+    return name.lower(), 1.0
+
+
+# ---------------------------------------------------------------------------------------------- the request
+
+
+async def read_request(request: Request, *, max_batch: int) -> Asked | list[Asked]:
+    """What is asked: one operation, or several at once.  Raises Refusal."""
+    if request.method == "GET":
+        return _from_address(request)
+    _check_content_type(request)
+    try:
+        data = decode_json(await request.body())
+    except ValueError as error:
+        raise Refusal(400, f"The body cannot be read as JSON in UTF-8: {error}.") from None
+    if not isinstance(data, list):
+        return _asked(data, "The body")
+    if max_batch < 2:
+        raise Refusal(400, "Batches are switched off here: send one operation at a time.")
+    if not data:
+        raise Refusal(400, "The batch is empty.")
+    if len(data) > max_batch:
+        message = f"The batch has {len(data):,} operations; {max_batch} are allowed."
+        raise Refusal(400, message, ErrorCode.TOO_MANY_OPERATIONS, facts={"found": len(data), "allowed": max_batch})
+    return [_asked(each, f"Operation {number} of the batch") for number, each in enumerate(data, start=1)]
+
+
+def decode_json(data: str | bytes) -> Any:
+    """JSON in UTF-8, and nothing that some readers take for it.  Raises ValueError: why not, in a few words."""
+    try:
+        text = data.decode("utf-8-sig") if isinstance(data, bytes) else data
+        return json.loads(text, object_pairs_hook=_without_repetition, parse_constant=_no_number)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start} is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{error.msg} at character {error.pos}") from None
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Two readers may take different ones of two values; then neither is meant."""
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise ValueError("an object has a key twice")
+    return made
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _check_content_type(request: Request) -> None:
+    media_type, *parameters = (part.strip().lower() for part in request.headers.get("content-type", "").split(";"))
+    if media_type != JSON:
+        raise Refusal(415, f"Send the request as {JSON}.", headers={"Accept": JSON})
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "charset" and value.strip().strip('"') not in ("utf-8", "utf8"):
+            raise Refusal(415, "Send the request in UTF-8.")
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise Refusal(415, "Send the request without a content encoding.")
+
+
+def _from_address(request: Request) -> Asked:
+    given = [(name, value) for name, value in request.query_params.multi_items() if name in _PARAMETERS]
+    parameters: dict[str, Any] = {name: value for name, value in given if value}
+    if len(given) != len({name for name, _ in given}):
+        raise Refusal(400, "A parameter is given twice.")
+    for name in ("variables", "extensions"):
+        if name in parameters:
+            try:
+                parameters[name] = decode_json(parameters[name])
+            except ValueError as error:
+                raise Refusal(400, f"The parameter {name} cannot be read as JSON: {error}.") from None
+    return _asked(parameters, "The address")
+
+
+def _asked(data: Any, where: str) -> Asked:
+    if not isinstance(data, dict):
+        raise Refusal(400, f"{where} must be a JSON object with a query.")
+    query, name = data.get("query"), data.get("operationName")
+    if not isinstance(query, str) or not query.strip():
+        raise Refusal(400, f"{where} must have a query, as text.")
+    if not isinstance(name, str | None):
+        raise Refusal(400, f"{where} has an operationName that is neither text nor null.")
+    for key in ("variables", "extensions"):
+        if not isinstance(data.get(key), dict | None):
+            raise Refusal(400, f"{where} has {key} that are neither an object nor null.")
+    return Asked(query, data.get("variables"), name or None, data.get("extensions"))

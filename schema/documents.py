@@ -1,0 +1,95 @@
+"""Documents: read, validated and measured once, however often they are sent."""
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+from graphql import GraphQLError, GraphQLSchema, OperationDefinitionNode, parse, specified_rules
+from graphql.error import GraphQLSyntaxError
+from strawberry.extensions import SchemaExtension
+from strawberry.schema.schema import validate_document
+
+from schema.context import Context
+from schema.errors import ErrorCode
+from schema.limits import Limits, Measured, over_limit
+
+KEPT = 256
+LONGEST_KEPT = 20_000  # characters: few tokens may be many bytes
+
+
+class Document:
+    """A document that was parsed, and what is known of it.  Raises GraphQLError for what cannot be parsed."""
+
+    def __init__(self, text: str, max_tokens: int) -> None:
+        try:
+            self.node = parse(text, max_tokens=max_tokens)
+        except RecursionError:
+            raise _nested_too_deep() from None
+        except GraphQLSyntaxError as error:
+            if error.message.endswith("Parsing aborted."):
+                message = f"The document is too long: the limit is {max_tokens:,} tokens."
+                raise over_limit("tokens", message, found=None, allowed=max_tokens) from None
+            raise
+        self._operations = [each for each in self.node.definitions if isinstance(each, OperationDefinitionNode)]
+        self._errors: list[GraphQLError] | None = None
+        self._measured: dict[str | None, Measured] = {}
+
+    def problems(
+        self, schema: GraphQLSchema, name: str | None, variables: Mapping[str, Any], limits: Limits
+    ) -> list[GraphQLError]:
+        """Why that operation of it cannot be executed."""
+        try:
+            if self._errors is None:
+                self._errors = validate_document(schema, self.node, tuple(specified_rules))
+            if self._errors:
+                return list(self._errors)
+            if name is None and len(self._operations) > 1:
+                message = "The document has several operations: say in operationName which one is meant."
+                return [GraphQLError(message, extensions={"code": ErrorCode.BAD_REQUEST.value})]
+            problem = self._measure(schema, name).problem(limits, variables)
+        except RecursionError:
+            problem = _nested_too_deep()
+        return [problem] if problem is not None else []
+
+    def _measure(self, schema: GraphQLSchema, name: str | None) -> Measured:
+        if (known := self._measured.get(name)) is None:
+            operation = next(
+                each for each in self._operations if name is None or (each.name is not None and each.name.value == name)
+            )
+            known = self._measured[name] = Measured(schema, self.node, operation)
+        return known
+
+
+def _nested_too_deep() -> GraphQLError:
+    allowed = Limits().depth
+    return over_limit("depth", "The operation asks too much: it is nested too deep.", found=None, allowed=allowed)
+
+
+_kept = lru_cache(KEPT)(Document)
+
+
+class CheckedDocuments(SchemaExtension):
+    """Parses, validates and measures, from memory where the document is known."""
+
+    def on_parse(self) -> Iterator[None]:
+        execution = self.execution_context
+        text = execution.query or ""
+        make = _kept if len(text) <= LONGEST_KEPT else Document
+        self._document = make(text, self._limits.tokens)
+        execution.graphql_document = self._document.node
+        yield
+
+    def on_validate(self) -> Iterator[None]:
+        execution = self.execution_context
+        execution.pre_execution_errors = self._document.problems(
+            execution.schema._schema,
+            execution._provided_operation_name,
+            execution.variables or {},
+            self._limits,
+        )
+        yield
+
+    @property
+    def _limits(self) -> Limits:
+        context = self.execution_context.context
+        return context.limits if isinstance(context, Context) else Limits()

@@ -1,0 +1,171 @@
+"""No connection to be had: everybody is told so in time, and the first who asks when it is back gets an answer."""
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from api.database import DatabaseUrls
+from tests.api.network import Network
+from tests.api.test_stopping import locked
+from tests.servers import FOLLOW, REPORT, Server, credentials, open_socket, running_server, settings_for, until
+from tests.tenants import Tenant
+
+POOL_SIZE = 4
+SAID_WITHIN_S = 2.0
+JOBS = "{ robotJobs { nodes { id } } }"
+
+
+@pytest.fixture
+async def behind(network: Network, served_urls: DatabaseUrls) -> AsyncIterator[Server]:
+    """A server with a small pool behind the network."""
+    settings = settings_for(served_urls) | {
+        "DATABASE_URL": network.url(served_urls),
+        "ROBOT_JOBS_POOL_SIZE": str(POOL_SIZE),
+    }
+    del settings["ROBOT_JOBS_POOL_TIMEOUT_S"]
+    async with running_server(**settings) as server:
+        yield server
+
+
+async def code_of(answer: Awaitable[Any]) -> tuple[str, float]:
+    """The code of the answer, and how long it took."""
+    started = time.monotonic()
+    answered = await answer
+    took_s = time.monotonic() - started
+    return (answered["errors"][0]["extensions"]["code"] if "errors" in answered else "OK"), took_s
+
+
+async def codes_of(*answers: Awaitable[Any]) -> tuple[set[str], float]:
+    """The codes of answers asked for at once, and how long the slowest took."""
+    found = await asyncio.gather(*(code_of(each) for each in answers))
+    return {code for code, _ in found}, max(took_s for _, took_s in found)
+
+
+async def test_everybody_is_told_in_time_and_the_first_afterwards_is_answered(
+    behind: Server, network: Network, shop: Tenant
+) -> None:
+    in_hand = await shop.job(items=1)
+    headers = credentials(shop)
+    result = {"input": {"itemId": str(in_hand.items[0].id), "status": "SUCCESS"}}
+
+    async with open_socket(behind, headers) as socket:
+
+        async def follow() -> Any:
+            """Many new subscriptions on a socket that is open already: they wait for their turn, but not in vain."""
+            for _ in range(12):
+                await socket.subscribe(FOLLOW, {"jobId": str(in_hand.job.id)}, operation_id=uuid.uuid4().hex)
+            payloads: list[Any] = []
+            while len(payloads) < 12:
+                message = await socket.receive()
+                if message["type"] == "next":
+                    payloads.append(message["payload"])
+            (code,) = {payload["errors"][0]["extensions"]["code"] for payload in payloads}
+            assert code == "SERVICE_UNAVAILABLE"
+            return payloads[-1]
+
+        for trouble in (network.silence, network.cut, network.silence):
+            warm = [behind.ask(JOBS, headers=headers) for _ in range(3 * POOL_SIZE)]
+            assert (await codes_of(*warm))[0] == {"OK"}
+
+            await trouble()
+            for _ in range(2):  # with connections from before, then without
+                asked = [behind.ask(JOBS, headers=headers) for _ in range(3 * POOL_SIZE)]
+                codes, took_s = await codes_of(*asked, behind.ask(REPORT, result, headers=headers), follow())
+                assert codes == {"SERVICE_UNAVAILABLE"}
+                assert took_s < SAID_WITHIN_S
+            assert (await behind.http.get("/health/ready")).status_code == 503
+
+            await network.mend()
+            assert (await code_of(behind.ask(JOBS, headers=headers)))[0] == "OK"
+            assert (await behind.http.get("/health/ready")).status_code == 200
+
+    assert (await shop.read(in_hand.job.id)).items[0].status == "pending"
+    assert "Traceback" not in behind.log.read_text()
+
+
+async def test_connections_that_the_network_has_forgotten_cost_one_caller_a_second_and_nobody_an_error(
+    behind: Server, network: Network, shop: Tenant
+) -> None:
+    headers = credentials(shop)
+    assert (await codes_of(*[behind.ask(JOBS, headers=headers) for _ in range(3 * POOL_SIZE)]))[0] == {"OK"}
+
+    await network.forget()
+    first, first_took_s = await code_of(behind.ask(JOBS, headers=headers))
+    others, others_took_s = await codes_of(*[behind.ask(JOBS, headers=headers) for _ in range(3 * POOL_SIZE)])
+
+    assert (first, others) == ("OK", {"OK"})
+    assert first_took_s < SAID_WITHIN_S
+    assert others_took_s < first_took_s
+
+
+async def test_who_finds_no_free_connection_is_told_in_time(
+    behind: Server, served_engine: AsyncEngine, shop: Tenant
+) -> None:
+    in_hand = await shop.job(items=POOL_SIZE)
+    headers = credentials(shop)
+
+    async with locked(shop, in_hand):
+        working = [asyncio.create_task(behind.report(item.id, headers=headers)) for item in in_hand.items]
+        await until(lambda: waiting_for_a_lock(served_engine, POOL_SIZE))
+        codes, took_s = await codes_of(*[behind.ask(JOBS, headers=headers) for _ in range(5)])
+        assert (await behind.http.get("/health/ready")).status_code == 503
+
+    assert codes == {"SERVICE_UNAVAILABLE"}
+    assert took_s < SAID_WITHIN_S
+    assert (await asyncio.gather(*working))[-1]["__typename"] == "UpdateJobItemResultSuccess"
+    assert (await code_of(behind.ask(JOBS, headers=headers)))[0] == "OK"
+
+
+async def test_clients_that_go_away_in_mid_request_leak_no_connection(
+    behind: Server, served_engine: AsyncEngine, shop: Tenant
+) -> None:
+    """In the middle of the body, while the request waits for a connection, and while it runs."""
+    in_hand = await shop.job(items=1)
+    headers = credentials(shop)
+    request = json.dumps(
+        {"query": REPORT, "variables": {"input": {"itemId": str(in_hand.items[0].id), "status": "SUCCESS"}}}
+    ).encode()
+
+    async with locked(shop, in_hand):
+        for number in range(10 * POOL_SIZE):
+            sent = request if number % 4 else request[: len(request) // 2]
+            await go_away_after(behind, sent, len(request), headers)
+            if number == POOL_SIZE:
+                await until(lambda: waiting_for_a_lock(served_engine, 1))
+
+    await until(lambda: is_whole(served_engine))
+    codes, _ = await codes_of(*[behind.ask(JOBS, headers=headers) for _ in range(3 * POOL_SIZE)])
+    assert codes == {"OK"}
+
+
+async def go_away_after(server: Server, sent: bytes, promised: int, headers: dict[str, str]) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    lines = {**headers, "Host": "x", "Content-Type": "application/json", "Content-Length": str(promised)}
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    writer.write(f"POST /graphql HTTP/1.1\r\n{head}\r\n".encode() + sent)
+    await writer.drain()
+    writer.transport.abort()
+
+
+async def waiting_for_a_lock(engine: AsyncEngine, at_least: int) -> bool:
+    return await count(engine, "wait_event_type = 'Lock'") >= at_least
+
+
+async def is_whole(engine: AsyncEngine) -> bool:
+    """Whether every connection of the servers is back in its pool."""
+    return await count(engine, "application_name = 'robot-jobs' AND state <> 'idle'") == 0
+
+
+async def count(engine: AsyncEngine, condition: str) -> int:
+    async with engine.connect() as connection:
+        found = await connection.scalar(
+            sa.text(f"SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND {condition}")  # noqa: S608
+        )
+    return int(found or 0)
