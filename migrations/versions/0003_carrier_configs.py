@@ -13,15 +13,6 @@ branch_labels = None
 depends_on = None
 
 SCOPE = (
-    """
-    CREATE FUNCTION app_admin_workspace_id() RETURNS uuid LANGUAGE sql STABLE AS $$
-        SELECT m.workspace_id
-        FROM workspace_members m
-        WHERE m.user_id = app_user_id()
-          AND m.workspace_id = app_writable_workspace_id()
-          AND m.role = 'admin'
-    $$
-    """,
     # Who may write here and is none of the people: members that are robots, and keys, which are no members.
     """
     CREATE FUNCTION app_robot_workspace_id() RETURNS uuid LANGUAGE sql STABLE AS $$
@@ -42,7 +33,7 @@ SCOPE = (
 )
 
 HERE = "workspace_id = (SELECT app_workspace_id())"
-ADMIN = "workspace_id = (SELECT app_admin_workspace_id())"
+ADMIN = "workspace_id = (SELECT app_managed_workspace_id())"
 ROBOT = "workspace_id = (SELECT app_robot_workspace_id())"
 SYSTEM = "(SELECT app_is_system())"
 # Not while a carrier is named: what is deleted then, without a WHERE, is one workspace's even in the system scope.
@@ -213,5 +204,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in ("credential_reads", "carrier_secrets", "carrier_configs"):
         op.drop_table(table)
-    for function in ("app_carrier", "app_robot_workspace_id", "app_admin_workspace_id"):
+    for function in ("app_carrier", "app_robot_workspace_id"):
         op.execute(f"DROP FUNCTION {function}()")

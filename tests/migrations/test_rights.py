@@ -68,8 +68,8 @@ async def test_every_policy_reads_the_membership(database: Database) -> None:
         "app_user_id",
         "app_is_system",
         "workspace_members",
-        "app_admin_workspace_id",
         "app_robot_workspace_id",
+        "app_managed_workspace_id",
         "api_keys",
     )
     async with as_superuser(database).connect() as connection:
