@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help run demo test check bench format schema lock
+.PHONY: help run demo test check bench format docs schema lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ bench: .venv/.dev ## Measure speed: medians and ratios, side by side
 format: .venv/.dev ## Format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+docs: .venv/.dev ## Write the answers and tables of docs/api.md anew, from a real server
+	@ROBOT_JOBS_REWRITE_DOCS=1 $(BIN)/python -m pytest -p no:randomly tests/docs
 
 schema: .venv/.dev ## Write the committed schema anew
 	@$(BIN)/robot-jobs schema > schema/schema.graphql

@@ -36,6 +36,7 @@ from domain.robot_jobs import (
     update_job_item_result,
 )
 from domain.workspaces import Role
+from tests.benchmarks.foreign_ids import SAMPLES, Comparison, compare
 from tests.tenants import Tenant, make_tenant
 
 ROUNDS = 7
@@ -80,9 +81,11 @@ async def main() -> None:
         tenant = await make_tenant(urls, engine)
         figures = Figures()
         await measure_domain(figures, tenant)
-        await measure_http(figures, tenant, urls)
+        other = await make_tenant(urls, engine)
+        comparisons = await measure_http(figures, tenant, other, urls)
         await engine.dispose()
         figures.show()
+        show_comparisons(comparisons)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -155,8 +158,16 @@ async def report_all(tenant: Tenant, items: Sequence[RobotJobItem], *, clients: 
     return len(items)
 
 
-async def measure_http(figures: Figures, tenant: Tenant, urls: DatabaseUrls) -> None:
+async def measure_http(figures: Figures, tenant: Tenant, other: Tenant, urls: DatabaseUrls) -> list[Comparison]:
     job = (await tenant.job(items=1_000)).job
+    [foreign] = (await other.job(items=1)).items
+    foreign_ids = {
+        "job": str(foreign.job_id),
+        "item": str(foreign.id),
+        "order": str(foreign.order_id),
+        "key": str((await other.key()).api_key.id),
+    }
+    own = (await tenant.job(items=1, failed=1)).job
     token = Tokens(SECRET).make(tenant.user(Role.VIEWER), lifetime=timedelta(hours=1))
     port = 8765
     environment = {
@@ -165,6 +176,7 @@ async def measure_http(figures: Figures, tenant: Tenant, urls: DatabaseUrls) -> 
         "MIGRATION_DATABASE_URL": urls.owner,
         "ROBOT_JOBS_JWT_SECRET": SECRET,
         "ROBOT_JOBS_PORT": str(port),
+        "ROBOT_JOBS_REQUESTS_PER_MINUTE": "1000000",
     }
     server = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "api", "serve", env=environment, stdout=subprocess.DEVNULL
@@ -194,9 +206,27 @@ async def measure_http(figures: Figures, tenant: Tenant, urls: DatabaseUrls) -> 
             await figures.measure(
                 "HTTP: job, 1,000 items, orders", asking(items, 1, id=str(job.id), n=1_000), floor=floor
             )
+            tokens = {
+                role: Tokens(SECRET).make(tenant.user(role), lifetime=timedelta(hours=1))
+                for role in (Role.OPERATOR, Role.ADMIN)
+            }
+            by_role = {role: {"Authorization": f"Bearer {token}"} for role, token in tokens.items()}
+            return await compare(client, by_role, foreign_ids, str(own.id))
     finally:
         server.terminate()
         await server.wait()
+
+
+def show_comparisons(comparisons: list[Comparison]) -> None:
+    table = Table(title=f"An id of another workspace, and one that does not exist: medians of {SAMPLES} answers each")
+    for title in ("argument", "foreign ms", "missing ms", "ratio", "z of ranks"):
+        table.add_column(title, justify="left" if title == "argument" else "right")
+    for each in comparisons:
+        ratio = each.foreign_s / each.missing_s
+        table.add_row(
+            each.path, f"{1000 * each.foreign_s:.2f}", f"{1000 * each.missing_s:.2f}", f"{ratio:.3f}", f"{each.z:+.1f}"
+        )
+    Console().print(table)
 
 
 async def until_ready(client: httpx.AsyncClient) -> None:

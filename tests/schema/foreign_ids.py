@@ -1,0 +1,63 @@
+"""Every operation that takes an id: who asks, the document, and its variables for an id of that kind."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from domain.workspaces import Role
+from tests.schema import documents as d
+
+Variables = Callable[[str, str], dict[str, Any]]
+"""Of the id in question, and of a job of the caller's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdOperation:
+    kind: str
+    """Of what the id is: job, item, order or key."""
+    document: str
+    variables: Variables
+    role: Role = Role.OPERATOR
+    is_subscription: bool = False
+
+
+def _input(**given: Callable[[str, str], Any]) -> Variables:
+    return lambda found, own: {"input": {name: make(found, own) for name, make in given.items()}}
+
+
+def _carrier(_found: str, _own: str) -> str:
+    return "COORDINADORA"
+
+
+def _one(found: str, _own: str) -> str:
+    return found
+
+
+def _list(found: str, _own: str) -> list[str]:
+    return [found]
+
+
+# Path of the argument in the contract -> the operation.
+ID_OPERATIONS: dict[str, IdOperation] = {
+    "robotJob.id": IdOperation("job", d.JOB, lambda found, _: {"id": found}),
+    "robotJobItem.id": IdOperation("item", d.ITEM, lambda found, _: {"id": found}),
+    "order.id": IdOperation("order", d.ORDER, lambda found, _: {"id": found}),
+    "node.id": IdOperation("job", d.NODE, lambda found, _: {"id": found}),
+    "nodes.ids": IdOperation("order", d.NODES, lambda found, _: {"ids": [found]}),
+    "previewDispatch.input.orderIds": IdOperation("order", d.PREVIEW, _input(carrier=_carrier, orderIds=_list)),
+    "createRobotJob.input.orderIds": IdOperation("order", d.CREATE, _input(carrier=_carrier, orderIds=_list)),
+    "updateJobItemResult.input.itemId": IdOperation(
+        "item", d.REPORT, _input(itemId=_one, status=lambda *_: "SUCCESS", trackingNumber=lambda *_: "P-1")
+    ),
+    "updateJobStatus.input.jobId": IdOperation("job", d.SET_STATUS, _input(jobId=_one, status=lambda *_: "FAILED")),
+    "retryFailedItems.input.jobId": IdOperation("job", d.RETRY, _input(jobId=_one)),
+    "retryFailedItems.input.itemIds": IdOperation("item", d.RETRY, _input(jobId=lambda _, own: own, itemIds=_list)),
+    "updateOrder.input.orderId": IdOperation("order", d.UPDATE_ORDER, _input(orderId=_one, city=lambda *_: "Cali")),
+    "revokeApiKey.input.apiKeyId": IdOperation("key", d.REVOKE_KEY, _input(apiKeyId=_one), role=Role.ADMIN),
+    "robotJobItemCompleted.jobId": IdOperation(
+        "job", d.FOLLOW_ITEMS, lambda found, _: {"jobId": found}, is_subscription=True
+    ),
+    "robotJobProgress.jobId": IdOperation(
+        "job", d.FOLLOW_PROGRESS, lambda found, _: {"jobId": found}, is_subscription=True
+    ),
+}
