@@ -83,7 +83,7 @@ class Stable:
         """Variables of the page as this run has them; an id that no answer has shown is nobody's, and stays."""
         text = json.dumps(value)
         for unknown in set(_UUID.findall(text)) - self._real.keys():
-            self._name(unknown, lambda: unknown)
+            self._shown[unknown] = self._real[unknown] = unknown
         for shown, real in self._real.items():
             text = text.replace(shown, real)
         return json.loads(text)
