@@ -29,6 +29,11 @@ def test_wrong_setting_stops_the_start_with_one_line() -> None:
     assert said == "ROBOT_JOBS_PORT: Input should be a valid integer, unable to parse string as an integer"
 
 
+def test_by_default_a_caller_is_told_within_two_seconds_that_the_database_is_gone() -> None:
+    """How the limit holds is tested with another one, which a busy machine does not break."""
+    assert Documented.model_fields["pool_timeout_s"].default <= 1.5
+
+
 def test_secret_is_required_with_a_database_url() -> None:
     said = refusal("serve", DATABASE_URL="postgresql://robot_jobs@127.0.0.1:1/robot_jobs", ROBOT_JOBS_PORT="0")
 

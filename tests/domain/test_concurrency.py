@@ -1,6 +1,7 @@
 """Many at once, over real connections: what was counted once stays counted once, and nobody waits in a circle."""
 
 import asyncio
+import os
 import random
 from collections import Counter
 from collections.abc import Awaitable
@@ -32,6 +33,10 @@ from tests.tenants import Tenant, csv_of
 
 _ACTIVE = JobFilter(statuses=(JobStatus.PENDING, JobStatus.PROCESSING))
 
+# A thousand where every change is tried; fewer where somebody waits.
+RESULTS = int(os.environ.get("ROBOT_JOBS_TESTS_RESULTS", "240"))
+ERRORS = (RESULTS + 2) // 3
+
 
 async def test_fifty_identical_creations_at_once_make_one_job(tenant: Tenant) -> None:
     order_ids = [order.id for order in await tenant.orders(3)]
@@ -59,8 +64,8 @@ async def test_two_creations_at_once_for_overlapping_orders_make_one_job(tenant:
         assert len(refusal.refused) == 20
 
 
-async def test_a_thousand_results_sent_three_times_each_are_counted_once(tenant: Tenant) -> None:
-    in_hand = await tenant.job(items=1_000)
+async def test_results_sent_three_times_each_by_32_robots_are_counted_once(tenant: Tenant) -> None:
+    in_hand = await tenant.job(items=RESULTS)
     results = [_result_of(item, number) for number, item in enumerate(in_hand.items)] * 3
     random.shuffle(results)
     answers: list[object] = []
@@ -72,8 +77,8 @@ async def test_a_thousand_results_sent_three_times_each_are_counted_once(tenant:
     await at_once(*(robot() for _ in range(32)))
 
     assert Counter(answer.replayed for answer in answers if isinstance(answer, RecordedResult)) == {
-        False: 1_000,
-        True: 2_000,
+        False: RESULTS,
+        True: 2 * RESULTS,
     }
     await assert_adds_up(tenant, in_hand.job.id)
     stream = await tenant.events(in_hand.job.id)
@@ -82,7 +87,7 @@ async def test_a_thousand_results_sent_three_times_each_are_counted_once(tenant:
     assert [event.type for event in stream].count(EventType.JOB_COMPLETED) == 1
     assert stream[-1].type is EventType.JOB_COMPLETED
     job = (await tenant.read(in_hand.job.id)).job
-    assert (job.status, job.success_count, job.error_count) == (JobStatus.COMPLETED, 666, 334)
+    assert (job.status, job.success_count, job.error_count) == (JobStatus.COMPLETED, RESULTS - ERRORS, ERRORS)
 
 
 def _result_of(item: RobotJobItem, number: int) -> ItemResult:
