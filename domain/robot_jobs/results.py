@@ -220,11 +220,12 @@ async def _apply(
     result: ItemResult,
     reported_by: str,
 ) -> RecordedResult:
-    is_second_parcel = result.tracking_number is not None and order.tracking_number not in (
+    is_of_another_parcel = order.tracking_number not in (
         None,
         result.tracking_number,
         item.previous_tracking_number,  # a person said to ship it again
     )
+    is_new_number = result.tracking_number is not None and item.tracking_number is None
     closing = Closing(
         status=ItemStatus(result.status),
         tracking_number=result.tracking_number,
@@ -232,18 +233,24 @@ async def _apply(
         error_type=result.error_type,
         error_message=result.error_message,
         review_reason=f"The order had the tracking number {order.tracking_number} already."
-        if is_second_parcel
+        if is_of_another_parcel and is_new_number
         else None,
     )
     closed = await close_items(connection, [(item, closing)], closed_by=ClosedBy.ROBOT, reported_by=reported_by)
-    if result.tracking_number is not None:
-        shipped = {"carrier": change.job.carrier, "tracking_number": result.tracking_number}
-        if result.carrier_guide_number is not None:
-            shipped["carrier_guide_number"] = result.carrier_guide_number
-        await write_order_changes(connection, [(order, shipped)])
+    # What an earlier success lacked comes too late for an order that has the number of a later parcel.
+    if result.tracking_number is not None and not (is_of_another_parcel and item.status is ItemStatus.SUCCESS):
+        await write_order_changes(connection, [(order, _shipped(change.job, order, result))])
     for after in closed:
         change.item_closed(before=item, after=after)
     return RecordedResult(await write_job_change(connection, change), closed[0], replayed=False)
+
+
+def _shipped(job: RobotJob, order: Order, result: ItemResult) -> dict[str, Any]:
+    """What the order shows of its parcel.  A guide number belongs to its tracking number: a new one drops the old."""
+    shipped: dict[str, Any] = {"carrier": job.carrier, "tracking_number": result.tracking_number}
+    if result.carrier_guide_number is not None or order.tracking_number not in (None, result.tracking_number):
+        shipped["carrier_guide_number"] = result.carrier_guide_number
+    return shipped
 
 
 _KEEP_LATE_RESULT = (

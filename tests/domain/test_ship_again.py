@@ -55,6 +55,51 @@ async def test_its_second_parcel_is_no_surprise(tenant: Tenant) -> None:
     assert (await tenant.order(in_hand.items[0].order_id)).tracking_number == "PED-2"
 
 
+async def test_the_second_parcel_does_not_inherit_the_first_ones_guide_number(tenant: Tenant) -> None:
+    shipped = await _shipped_order(tenant)
+    await tenant.change_order(shipped, carrier_guide_number="GUIA-1")
+    in_hand = await _again(tenant, shipped)
+
+    await tenant.succeed(in_hand.items[0], tracking_number="PED-2")
+
+    order = await tenant.order(shipped)
+    assert (order.tracking_number, order.carrier_guide_number) == ("PED-2", None)
+
+
+async def test_what_is_learned_late_of_the_first_parcel_leaves_the_order_with_the_second(tenant: Tenant) -> None:
+    first = await tenant.job(items=1)
+    await tenant.succeed(first.items[0], tracking_number="PED-1")
+    again = await _again(tenant, first.items[0].order_id)
+    await tenant.succeed(again.items[0], tracking_number="PED-2")
+    before = await tenant.order(first.items[0].order_id)
+
+    recorded = await tenant.report(
+        ItemResult(
+            item_id=first.items[0].id,
+            status=ResultStatus.SUCCESS,
+            tracking_number="PED-1",
+            carrier_guide_number="GUIA-1",
+        )
+    )
+
+    assert isinstance(recorded, RecordedResult)
+    assert (recorded.item.carrier_guide_number, recorded.item.review_reason) == ("GUIA-1", None)
+    assert await tenant.order(first.items[0].order_id) == before
+
+
+async def test_the_first_parcels_number_that_comes_after_the_seconds_is_flagged(tenant: Tenant) -> None:
+    first = await tenant.job(items=1)
+    await tenant.report(ItemResult(item_id=first.items[0].id, status=ResultStatus.SUCCESS))
+    again = await _again(tenant, first.items[0].order_id)
+    await tenant.succeed(again.items[0], tracking_number="PED-2")
+
+    recorded = await tenant.succeed(first.items[0], tracking_number="PED-1")
+
+    assert isinstance(recorded, RecordedResult)
+    assert "PED-2" in (recorded.item.review_reason or "")
+    assert (await tenant.order(first.items[0].order_id)).tracking_number == "PED-2"
+
+
 async def test_an_order_that_was_shipped_without_a_number_goes_out_again(tenant: Tenant) -> None:
     first = await tenant.job(items=1)
     await tenant.report(ItemResult(item_id=first.items[0].id, status=ResultStatus.SUCCESS))
