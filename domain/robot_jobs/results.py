@@ -220,29 +220,38 @@ async def _apply(
     result: ItemResult,
     reported_by: str,
 ) -> RecordedResult:
-    is_of_another_parcel = order.tracking_number not in (
-        None,
-        result.tracking_number,
-        item.previous_tracking_number,  # a person said to ship it again
-    )
-    is_new_number = result.tracking_number is not None and item.tracking_number is None
     closing = Closing(
         status=ItemStatus(result.status),
         tracking_number=result.tracking_number,
         carrier_guide_number=result.carrier_guide_number,
         error_type=result.error_type,
         error_message=result.error_message,
-        review_reason=f"The order had the tracking number {order.tracking_number} already."
-        if is_of_another_parcel and is_new_number
-        else None,
+        review_reason=_review_reason(item, order, result),
     )
     closed = await close_items(connection, [(item, closing)], closed_by=ClosedBy.ROBOT, reported_by=reported_by)
-    # What an earlier success lacked comes too late for an order that has the number of a later parcel.
-    if result.tracking_number is not None and not (is_of_another_parcel and item.status is ItemStatus.SUCCESS):
+    # What an earlier success lacked comes too late for an order that shows a later parcel.
+    is_too_late = item.status is ItemStatus.SUCCESS and _shows_another_parcel(order, item, result)
+    if result.tracking_number is not None and not is_too_late:
         await write_order_changes(connection, [(order, _shipped(change.job, order, result))])
     for after in closed:
         change.item_closed(before=item, after=after)
     return RecordedResult(await write_job_change(connection, change), closed[0], replayed=False)
+
+
+def _review_reason(item: RobotJobItem, order: Order, result: ItemResult) -> str | None:
+    """Why a person must look at a success whose number is news."""
+    if result.tracking_number is None or item.tracking_number is not None:
+        return None
+    if result.tracking_number == item.previous_tracking_number:
+        return f"It was to be shipped again, but came back with the first parcel's number {result.tracking_number}."
+    if _shows_another_parcel(order, item, result):
+        return f"The order had the tracking number {order.tracking_number} already."
+    return None
+
+
+def _shows_another_parcel(order: Order, item: RobotJobItem, result: ItemResult) -> bool:
+    """A parcel that nobody knew of when the item's job was made."""
+    return order.tracking_number not in (None, result.tracking_number, item.previous_tracking_number)
 
 
 def _shipped(job: RobotJob, order: Order, result: ItemResult) -> dict[str, Any]:

@@ -55,6 +55,15 @@ async def test_its_second_parcel_is_no_surprise(tenant: Tenant) -> None:
     assert (await tenant.order(in_hand.items[0].order_id)).tracking_number == "PED-2"
 
 
+async def test_the_first_parcels_number_is_no_proof_of_a_second_parcel(tenant: Tenant) -> None:
+    in_hand = await _again(tenant, await _shipped_order(tenant))
+
+    recorded = await tenant.succeed(in_hand.items[0], tracking_number="PED-1")
+
+    assert isinstance(recorded, RecordedResult)
+    assert "PED-1" in (recorded.item.review_reason or "")
+
+
 async def test_the_second_parcel_does_not_inherit_the_first_ones_guide_number(tenant: Tenant) -> None:
     shipped = await _shipped_order(tenant)
     await tenant.change_order(shipped, carrier_guide_number="GUIA-1")
