@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -77,11 +77,9 @@ async def create_robot_job(
     Takes the key, then locks the orders by id.  A constant number of statements.  Raises InvalidInput,
     IdempotencyKeyInUse, OrdersRefused, CarrierConfigDisabled, CarrierConfigNotFound.
     """
-    selection.check()
+    selection.check(ship_again=ship_again_reason is not None)
     key = optional_text("idempotencyKey", idempotency_key, at_most=IDEMPOTENCY_KEY_AT_MOST)
     reason = _checked_reason(ship_again_reason)
-    if reason is not None and selection.all_ready:
-        raise invalid("shipAgain", "needs the orders by their ids: what was shipped is not ready.")
     config = await find_enabled_config(connection, carrier)
     selected = await select_orders(connection, selection, carrier=carrier, config=config)
 
@@ -97,9 +95,12 @@ async def create_robot_job(
         "last_event_seq": 1,
     }
     job = await _insert_job(connection, new_job)
+    found = await lock_orders(connection, selected.order_ids)
+    if selection.all_ready:  # what was held back, or taken by another job, before the lock is ready no more
+        still = await select_orders(connection, selection, carrier=carrier, config=config, among=selected.order_ids)
+        selected = replace(selected, order_ids=still.order_ids)
     if not selected.order_ids:  # told after the key: the same request again is answered with the job it made
         raise OrdersRefused([])
-    found = await lock_orders(connection, selected.order_ids)
     known = [found[order_id] for order_id in selected.order_ids if order_id in found]
     checked = await check_orders(
         connection, carrier, known, config=config, shipped_before=all_known(known) if reason is not None else None
@@ -114,7 +115,7 @@ async def create_robot_job(
     if not good or (refused and on_invalid is OnInvalid.REJECT_ALL):
         raise OrdersRefused(refused)
 
-    if refused:
+    if len(good) != job.total_items:
         job = await _set_total(connection, job, len(good))
     shipped_before = await find_blocked_orders(connection, [each.order for each in good]) if reason is not None else {}
     await _insert_items(connection, job, good)

@@ -228,7 +228,9 @@ class RobotJobItem(Node):
     outcome_unknown: bool = strawberry.field(
         description="Nobody knows whether the parcel exists; not retried before that is settled."
     )
-    review_reason: str | None = strawberry.field(description="Why a person must look, such as that a parcel may exist twice.")
+    review_reason: str | None = strawberry.field(
+        description="Why a person must look, such as that a parcel may exist twice."
+    )
     last_retry_at: dt.datetime | None = strawberry.field(description="When it was last retried.")
     started_at: dt.datetime | None = strawberry.field(description="When this try began.")
     completed_at: dt.datetime | None = strawberry.field(description="When this try ended.")
