@@ -165,6 +165,7 @@ RetryFailedItemsResult = Annotated[
     | ItemsNotRetryable
     | IdempotencyKeyInUse
     | InvalidTransition
+    | CarrierConfigDisabled
     | InvalidInput,
     strawberry.union("RetryFailedItemsResult", description="Of retryFailedItems."),
 ]
