@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import InputProblem, InvalidInput, invalid
-from domain.orders import REFERENCE_AT_MOST, Order, orders, write_order_changes
+from domain.orders import ORDER_COLUMNS, REFERENCE_AT_MOST, Order, orders, write_order_changes
 from domain.robot_jobs.changes import JobChange, write_job_change
 from domain.robot_jobs.closing import Closing, close_items
 from domain.robot_jobs.errors import ResultConflict, RobotJobItemNotFound, StaleAttempt
@@ -199,7 +199,7 @@ _others_closed_by_system = sa.case(
     else_=sa.false(),
 )
 _LOCK_ITEM_AND_ORDER = (
-    sa.select(_others_closed_by_system.label("others_closed_by_system"), robot_job_items, orders)
+    sa.select(_others_closed_by_system.label("others_closed_by_system"), robot_job_items, *ORDER_COLUMNS)
     .join(orders, orders.c.id == robot_job_items.c.order_id)
     .where(robot_job_items.c.id == sa.bindparam("item_id", type_=sa.Uuid()))
     .with_for_update(key_share=True, of=[robot_job_items, orders])
