@@ -79,6 +79,11 @@ def test_everything_is_described() -> None:
     assert bare == []
 
 
+@pytest.mark.parametrize(("name", "example"), [("DateTime", "+00:00"), ("Decimal", '"52900.5"')])
+def test_a_scalar_says_how_it_is_written(name: str, example: str) -> None:
+    assert example in of_type(name).description
+
+
 def test_optional_inputs_have_no_null_default() -> None:
     assert "= null" not in SDL
 
