@@ -73,7 +73,8 @@ async def create_robot_job(
     left out, as `on_invalid` says; without a single good one there is no job in either case.  `ship_again_reason`, 3 to
     500 characters, lets orders go out again that have a tracking number or an unsettled ending, and is recorded; never
     one that is in an open item or of which nobody knows whether it has a parcel (docs/decisions/0009).
-    With an idempotency key at most one active job of the workspace holds it; two requests at once make one job.
+    With an idempotency key at most one active job of the workspace holds it; two requests at once make one job.  To
+    ship again a key is good once: nothing else tells a repeated request from a wish for a third parcel.
     Takes the key, then locks the orders by id.  A constant number of statements.  Raises InvalidInput,
     IdempotencyKeyInUse, OrdersRefused, CarrierConfigDisabled, CarrierConfigNotFound.
     """
@@ -170,31 +171,28 @@ def _named_again(order_ids: Sequence[uuid.UUID]) -> tuple[uuid.UUID, ...]:
 
 async def _insert_job(connection: AsyncConnection, values: dict[str, Any]) -> RobotJob:
     key = values["idempotency_key"]
-    statement = (
-        pg.insert(robot_jobs)
-        .values(values)
-        .on_conflict_do_nothing(
-            index_elements=["workspace_id", "idempotency_key"],
-            index_where=sa.text("status IN ('pending', 'processing')"),
-        )
-        .returning(robot_jobs)
-    )
-    # A second request waits at the unique index until the first has committed, then finds it; the holder may finish
+    statement = pg.insert(robot_jobs).values(values).on_conflict_do_nothing().returning(robot_jobs)
+    # A second request waits at a unique index until the first has committed, then finds it; the holder may finish
     # between the two statements, and then the key is free again.
     for _ in range(3):
         row = (await connection.execute(statement)).one_or_none()
         if row is not None:
             return RobotJob.from_row(row)
-        holder = await find_active_job_with_key(connection, key)
+        holder = await find_job_with_key(connection, key, ships_again=values["ship_again_reason"] is not None)
         if holder is not None:
             raise IdempotencyKeyInUse(holder)
     raise RuntimeError("the holder of the idempotency key changed three times")
 
 
-async def find_active_job_with_key(connection: AsyncConnection, key: str | None) -> RobotJob | None:
+async def find_job_with_key(
+    connection: AsyncConnection, key: str | None, *, ships_again: bool = False
+) -> RobotJob | None:
+    """The active job that holds the key; without one, if `ships_again`, the job that ever shipped again with it."""
+    is_active = is_open(robot_jobs.c.status)
+    holds = sa.or_(is_active, robot_jobs.c.ship_again_reason.is_not(None)) if ships_again else is_active
     row = (
         await connection.execute(
-            sa.select(robot_jobs).where(robot_jobs.c.idempotency_key == key, is_open(robot_jobs.c.status))
+            sa.select(robot_jobs).where(robot_jobs.c.idempotency_key == key, holds).order_by(is_active.desc()).limit(1)
         )
     ).one_or_none()
     return RobotJob.from_row(row) if row is not None else None

@@ -17,7 +17,7 @@ from domain.events import EventType
 from domain.orders import ORDERS_AT_MOST, Order, lock_orders
 from domain.robot_jobs.blocks import ShippedBefore
 from domain.robot_jobs.changes import JobChange, write_job_change
-from domain.robot_jobs.create import find_active_job_with_key
+from domain.robot_jobs.create import find_job_with_key
 from domain.robot_jobs.dispatch import CheckedOrder, check_orders, find_enabled_config
 from domain.robot_jobs.errors import (
     IdempotencyKeyInUse,
@@ -111,7 +111,7 @@ async def _reopen(connection: AsyncConnection, job: RobotJob) -> None:
     except IntegrityError as error:
         if violated_constraint(error) != "uq_robot_jobs_active_idempotency_key":
             raise
-        holder = await find_active_job_with_key(connection, job.idempotency_key)
+        holder = await find_job_with_key(connection, job.idempotency_key)
         if holder is None:  # it finished in this very moment, so the key is free
             await _reopen(connection, job)
         else:

@@ -90,7 +90,9 @@ class RobotJob(Node):
     success_count: int = strawberry.field(description="Items that succeeded.")
     error_count: int = strawberry.field(description="Items that failed.")
     cancelled_count: int = strawberry.field(description="Items that were cancelled.")
-    idempotency_key: str | None = strawberry.field(description="The caller's key; held while the job is active.")
+    idempotency_key: str | None = strawberry.field(
+        description="The caller's key; held while the job is active, and for good if it ships again."
+    )
     error: str | None = strawberry.field(description="Why the job as a whole failed or was cancelled.")
     ship_again_reason: str | None = strawberry.field(
         description="Why orders that were shipped before go out once more; null in all other jobs."

@@ -7,6 +7,7 @@ import pytest
 from domain.dispatch_problems import DispatchProblemCode
 from domain.errors import InvalidInput
 from domain.robot_jobs import (
+    IdempotencyKeyInUse,
     ItemResult,
     ItemsNotRetryable,
     JobStatus,
@@ -25,8 +26,8 @@ async def _shipped_order(tenant: Tenant) -> uuid.UUID:
     return in_hand.items[0].order_id
 
 
-async def _again(tenant: Tenant, *order_ids: uuid.UUID) -> JobInHand:
-    created = await tenant.create(order_ids, ship_again_reason=REASON)
+async def _again(tenant: Tenant, *order_ids: uuid.UUID, idempotency_key: str | None = None) -> JobInHand:
+    created = await tenant.create(order_ids, ship_again_reason=REASON, idempotency_key=idempotency_key)
     return await tenant.read(created.job.id)
 
 
@@ -157,6 +158,33 @@ async def test_a_reason_says_something(tenant: Tenant, reason: str) -> None:
         await tenant.create([shipped], ship_again_reason=reason)
 
     assert refusal.value.problems[0].path == "shipAgain.reason"
+
+
+async def test_the_same_request_when_the_second_parcel_is_out_makes_no_third(tenant: Tenant) -> None:
+    shipped = await _shipped_order(tenant)
+    created = await tenant.create([shipped], ship_again_reason=REASON, idempotency_key="again")
+    in_hand = await tenant.read(created.job.id)
+    await tenant.succeed(in_hand.items[0], tracking_number="PED-2")
+    before = await tenant.contents()
+
+    with pytest.raises(IdempotencyKeyInUse, match="use another key") as refusal:
+        await tenant.create([shipped], ship_again_reason=REASON, idempotency_key="again")
+
+    assert refusal.value.job.id == created.job.id
+    assert await tenant.contents() == before
+
+
+async def test_a_key_that_shipped_again_is_free_for_other_work(tenant: Tenant, other_tenant: Tenant) -> None:
+    for each in (tenant, other_tenant):
+        in_hand = await _again(each, await _shipped_order(each), idempotency_key="again")
+        await each.succeed(in_hand.items[0], tracking_number="PED-2")
+    [order] = await tenant.orders(1)
+
+    ordinary = await tenant.create([order.id], idempotency_key="again")
+
+    with pytest.raises(IdempotencyKeyInUse, match="Follow that job") as refusal:
+        await _again(tenant, in_hand.items[0].order_id, idempotency_key="again")
+    assert refusal.value.job.id == ordinary.job.id
 
 
 async def test_it_needs_the_orders_by_their_ids(tenant: Tenant) -> None:
