@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.base import array_of, new_id
 from domain.errors import invalid
-from domain.orders import ORDERS_AT_MOST, Order, order_field_problem, orders, write_order_changes
+from domain.orders import ORDER_COLUMNS, ORDERS_AT_MOST, Order, order_field_problem, orders, write_order_changes
 
 CSV_CHARACTERS_AT_MOST = 8_000_000
 COLUMNS_AT_MOST = 200
@@ -316,14 +316,14 @@ async def _insert_new(
             sa.select(sa.literal(workspace_id, sa.Uuid()), *rows.c).order_by(rows.c.reference),
         )
         .on_conflict_do_nothing(index_elements=["workspace_id", "reference"])
-        .returning(orders)
+        .returning(*ORDER_COLUMNS)
     )
     return {row.reference: Order.from_row(row) for row in await connection.execute(statement)}
 
 
 async def _lock_by_reference(connection: AsyncConnection, references: Sequence[str]) -> dict[str, Order]:
     rows = await connection.execute(
-        sa.select(orders)
+        sa.select(*ORDER_COLUMNS)
         .where(orders.c.reference == sa.func.any(array_of(list(references), sa.Text())))
         .order_by(orders.c.id)
         .with_for_update(key_share=True)

@@ -13,6 +13,7 @@ from graphql import (
     Undefined,
 )
 from strawberry.extensions import SchemaExtension
+from strawberry.schema.config import StrawberryConfig
 from strawberry.types.execution import ExecutionContext
 from strawberry.types.graphql import OperationType
 
@@ -34,6 +35,7 @@ from schema.node_queries import NodeQueries
 from schema.orders import OrderMutations, OrderQueries
 from schema.robot_jobs import RobotJobMutations, RobotJobQueries, RobotJobSubscriptions
 from schema.robot_jobs import errors as job_errors
+from schema.scalars import SCALARS
 from schema.viewer import ViewerQueries
 
 
@@ -126,6 +128,7 @@ schema = Contract(
     query=Query,
     mutation=Mutation,
     subscription=Subscription,
+    config=StrawberryConfig(scalar_map=SCALARS),
     exception_handlers=_HANDLERS,
     extensions=[OneSnapshot, CheckedDocuments],
 )

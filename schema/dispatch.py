@@ -30,7 +30,7 @@ class PreviewDispatchInput:
         "without a tracking number, and in no open or unsettled item.",
     )
     ship_again: bool = strawberry.field(
-        default=False, description="As if a reason were given to ship again what was shipped."
+        default=False, description="As if a reason were given to ship again what was shipped.  With `orderIds` only."
     )
 
 

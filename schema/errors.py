@@ -58,7 +58,7 @@ describe(
     ROBOT_JOB_NOT_FOUND="No such job in this workspace.",
     ROBOT_JOB_ITEM_NOT_FOUND="No such item in this workspace.",
     CARRIER_CONFIG_NOT_FOUND="The workspace has no config for that carrier.",
-    IDEMPOTENCY_KEY_IN_USE="An active job holds the key; `job` is that job.",
+    IDEMPOTENCY_KEY_IN_USE="A job holds the key; `job` is that job.",
     STALE_ATTEMPT="The result is for an older attempt; it was kept for review and changed nothing.",
     RESULT_CONFLICT="The attempt is closed with another result; nothing changed.",
     INVALID_TRANSITION="The job cannot go from its state to that one; `job` shows it.",

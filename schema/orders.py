@@ -190,7 +190,7 @@ class ImportOrdersInput:
     csv: str = strawberry.field(
         description="A CSV file: UTF-8, commas, a header row with order_id, contact_name, contact_phone, "
         "shipping_address, shipping_city, shipping_department, products, units, total_value and optionally "
-        "contact_email, declared_value, tags, is_cod; other columns are ignored.  "
+        "contact_email, contact_document, declared_value, tags, is_cod; other columns are ignored.  "
         "Blank lines are skipped, but counted.  At most 10,000 orders, and no more than a request's body may hold."
     )
 

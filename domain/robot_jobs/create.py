@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -73,15 +73,14 @@ async def create_robot_job(
     left out, as `on_invalid` says; without a single good one there is no job in either case.  `ship_again_reason`, 3 to
     500 characters, lets orders go out again that have a tracking number or an unsettled ending, and is recorded; never
     one that is in an open item or of which nobody knows whether it has a parcel (docs/decisions/0009).
-    With an idempotency key at most one active job of the workspace holds it; two requests at once make one job.
+    With an idempotency key at most one active job of the workspace holds it; two requests at once make one job.  To
+    ship again a key is good once: nothing else tells a repeated request from a wish for a third parcel.
     Takes the key, then locks the orders by id.  A constant number of statements.  Raises InvalidInput,
     IdempotencyKeyInUse, OrdersRefused, CarrierConfigDisabled, CarrierConfigNotFound.
     """
-    selection.check()
+    selection.check(ship_again=ship_again_reason is not None)
     key = optional_text("idempotencyKey", idempotency_key, at_most=IDEMPOTENCY_KEY_AT_MOST)
     reason = _checked_reason(ship_again_reason)
-    if reason is not None and selection.all_ready:
-        raise invalid("shipAgain", "needs the orders by their ids: what was shipped is not ready.")
     config = await find_enabled_config(connection, carrier)
     selected = await select_orders(connection, selection, carrier=carrier, config=config)
 
@@ -97,9 +96,12 @@ async def create_robot_job(
         "last_event_seq": 1,
     }
     job = await _insert_job(connection, new_job)
+    found = await lock_orders(connection, selected.order_ids)
+    if selection.all_ready:  # what was held back, or taken by another job, before the lock is ready no more
+        still = await select_orders(connection, selection, carrier=carrier, config=config, among=selected.order_ids)
+        selected = replace(selected, order_ids=still.order_ids)
     if not selected.order_ids:  # told after the key: the same request again is answered with the job it made
         raise OrdersRefused([])
-    found = await lock_orders(connection, selected.order_ids)
     known = [found[order_id] for order_id in selected.order_ids if order_id in found]
     checked = await check_orders(
         connection, carrier, known, config=config, shipped_before=all_known(known) if reason is not None else None
@@ -114,7 +116,7 @@ async def create_robot_job(
     if not good or (refused and on_invalid is OnInvalid.REJECT_ALL):
         raise OrdersRefused(refused)
 
-    if refused:
+    if len(good) != job.total_items:
         job = await _set_total(connection, job, len(good))
     shipped_before = await find_blocked_orders(connection, [each.order for each in good]) if reason is not None else {}
     await _insert_items(connection, job, good)
@@ -169,31 +171,28 @@ def _named_again(order_ids: Sequence[uuid.UUID]) -> tuple[uuid.UUID, ...]:
 
 async def _insert_job(connection: AsyncConnection, values: dict[str, Any]) -> RobotJob:
     key = values["idempotency_key"]
-    statement = (
-        pg.insert(robot_jobs)
-        .values(values)
-        .on_conflict_do_nothing(
-            index_elements=["workspace_id", "idempotency_key"],
-            index_where=sa.text("status IN ('pending', 'processing')"),
-        )
-        .returning(robot_jobs)
-    )
-    # A second request waits at the unique index until the first has committed, then finds it; the holder may finish
+    statement = pg.insert(robot_jobs).values(values).on_conflict_do_nothing().returning(robot_jobs)
+    # A second request waits at a unique index until the first has committed, then finds it; the holder may finish
     # between the two statements, and then the key is free again.
     for _ in range(3):
         row = (await connection.execute(statement)).one_or_none()
         if row is not None:
             return RobotJob.from_row(row)
-        holder = await find_active_job_with_key(connection, key)
+        holder = await find_job_with_key(connection, key, ships_again=values["ship_again_reason"] is not None)
         if holder is not None:
             raise IdempotencyKeyInUse(holder)
     raise RuntimeError("the holder of the idempotency key changed three times")
 
 
-async def find_active_job_with_key(connection: AsyncConnection, key: str | None) -> RobotJob | None:
+async def find_job_with_key(
+    connection: AsyncConnection, key: str | None, *, ships_again: bool = False
+) -> RobotJob | None:
+    """The active job that holds the key; without one, if `ships_again`, the job that ever shipped again with it."""
+    is_active = is_open(robot_jobs.c.status)
+    holds = sa.or_(is_active, robot_jobs.c.ship_again_reason.is_not(None)) if ships_again else is_active
     row = (
         await connection.execute(
-            sa.select(robot_jobs).where(robot_jobs.c.idempotency_key == key, is_open(robot_jobs.c.status))
+            sa.select(robot_jobs).where(robot_jobs.c.idempotency_key == key, holds).order_by(is_active.desc()).limit(1)
         )
     ).one_or_none()
     return RobotJob.from_row(row) if row is not None else None

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from domain.base import array_of
 from domain.carrier_configs import (
     CarrierConfig,
     CarrierConfigDisabled,
@@ -31,14 +32,16 @@ class OrderSelection:
     order_ids: Sequence[uuid.UUID] | None = None
     all_ready: bool = False
 
-    def check(self) -> None:
-        """Raises InvalidInput."""
+    def check(self, *, ship_again: bool) -> None:
+        """Raises InvalidInput, also for orders to ship again that are not named."""
         if self.all_ready == (self.order_ids is not None):
             raise InvalidInput(
                 InputProblem("orderIds", "name the orders, or ask for all that are ready with allReady: one of both.")
             )
         if self.order_ids is not None and not 1 <= len(self.order_ids) <= ORDERS_AT_MOST:
             raise invalid("orderIds", f"must name 1 to {ORDERS_AT_MOST:,} orders; it names {len(self.order_ids):,}.")
+        if self.all_ready and ship_again:
+            raise invalid("shipAgain", "needs the orders by their ids: what was shipped is not ready.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +53,18 @@ class SelectedOrders:
 
 
 async def select_orders(
-    connection: AsyncConnection, selection: OrderSelection, *, carrier: Carrier, config: CarrierConfig | None
+    connection: AsyncConnection,
+    selection: OrderSelection,
+    *,
+    carrier: Carrier,
+    config: CarrierConfig | None,
+    among: Sequence[uuid.UUID] | None = None,
 ) -> SelectedOrders:
     """The ids that are meant, at most 10,000; one statement, or none when they are named.
 
     Ready for a carrier is an order in the stage of the workspace's carrier config (any stage, if that names none), not
-    archived, without a tracking number, and in no open or unsettled item.  Raises CarrierConfigNotFound when all that
-    are ready are asked for and there is no config.
+    archived, without a tracking number, and in no open or unsettled item.  With `among` no others are looked at.
+    Raises CarrierConfigNotFound when all that are ready are asked for and there is no config.
     """
     if selection.order_ids is not None:
         return SelectedOrders(list(dict.fromkeys(selection.order_ids)))
@@ -71,6 +79,8 @@ async def select_orders(
     )
     if config.dispatch_stage is not None:
         statement = statement.where(orders.c.stage == config.dispatch_stage)
+    if among is not None:
+        statement = statement.where(orders.c.id == sa.func.any(array_of(list(among), sa.Uuid())))
     ready = list((await connection.execute(statement)).scalars())
     return SelectedOrders(ready[:ORDERS_AT_MOST], has_more=len(ready) > ORDERS_AT_MOST)
 
@@ -157,7 +167,7 @@ async def preview_dispatch(
     Ids given twice count once.  A constant number of statements.  Raises InvalidInput, CarrierConfigDisabled,
     CarrierConfigNotFound.
     """
-    selection.check()
+    selection.check(ship_again=ship_again)
     config = await find_enabled_config(connection, carrier)
     selected = await select_orders(connection, selection, carrier=carrier, config=config)
     found = await find_orders(connection, selected.order_ids)

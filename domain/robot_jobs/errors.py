@@ -44,12 +44,18 @@ class OrdersRefused(DomainError):
 
 
 class IdempotencyKeyInUse(DomainError):
+    """An active job holds it; or a finished one that shipped again, for the same wish."""
+
     code = "IDEMPOTENCY_KEY_IN_USE"
 
     def __init__(self, job: RobotJob) -> None:
-        super().__init__(
-            f"Job {job.id} holds the idempotency key “{job.idempotency_key}” and is {job.status}. "
+        what_next = (
             "Follow that job, or wait until it has finished."
+            if job.status.is_active
+            else "It has shipped again already; to ship once more, use another key."
+        )
+        super().__init__(
+            f"Job {job.id} holds the idempotency key “{job.idempotency_key}” and is {job.status}. {what_next}"
         )
         self.job = job
 

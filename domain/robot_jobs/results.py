@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import InputProblem, InvalidInput, invalid
-from domain.orders import REFERENCE_AT_MOST, Order, orders, write_order_changes
+from domain.orders import ORDER_COLUMNS, REFERENCE_AT_MOST, Order, orders, write_order_changes
 from domain.robot_jobs.changes import JobChange, write_job_change
 from domain.robot_jobs.closing import Closing, close_items
 from domain.robot_jobs.errors import ResultConflict, RobotJobItemNotFound, StaleAttempt
@@ -199,7 +199,7 @@ _others_closed_by_system = sa.case(
     else_=sa.false(),
 )
 _LOCK_ITEM_AND_ORDER = (
-    sa.select(_others_closed_by_system.label("others_closed_by_system"), robot_job_items, orders)
+    sa.select(_others_closed_by_system.label("others_closed_by_system"), robot_job_items, *ORDER_COLUMNS)
     .join(orders, orders.c.id == robot_job_items.c.order_id)
     .where(robot_job_items.c.id == sa.bindparam("item_id", type_=sa.Uuid()))
     .with_for_update(key_share=True, of=[robot_job_items, orders])
@@ -220,30 +220,46 @@ async def _apply(
     result: ItemResult,
     reported_by: str,
 ) -> RecordedResult:
-    is_second_parcel = result.tracking_number is not None and order.tracking_number not in (
-        None,
-        result.tracking_number,
-        item.previous_tracking_number,  # a person said to ship it again
-    )
     closing = Closing(
         status=ItemStatus(result.status),
         tracking_number=result.tracking_number,
         carrier_guide_number=result.carrier_guide_number,
         error_type=result.error_type,
         error_message=result.error_message,
-        review_reason=f"The order had the tracking number {order.tracking_number} already."
-        if is_second_parcel
-        else None,
+        review_reason=_review_reason(item, order, result),
     )
     closed = await close_items(connection, [(item, closing)], closed_by=ClosedBy.ROBOT, reported_by=reported_by)
-    if result.tracking_number is not None:
-        shipped = {"carrier": change.job.carrier, "tracking_number": result.tracking_number}
-        if result.carrier_guide_number is not None:
-            shipped["carrier_guide_number"] = result.carrier_guide_number
-        await write_order_changes(connection, [(order, shipped)])
+    # What an earlier success lacked comes too late for an order that shows a later parcel.
+    is_too_late = item.status is ItemStatus.SUCCESS and _shows_another_parcel(order, item, result)
+    if result.tracking_number is not None and not is_too_late:
+        await write_order_changes(connection, [(order, _shipped(change.job, order, result))])
     for after in closed:
         change.item_closed(before=item, after=after)
     return RecordedResult(await write_job_change(connection, change), closed[0], replayed=False)
+
+
+def _review_reason(item: RobotJobItem, order: Order, result: ItemResult) -> str | None:
+    """Why a person must look at a success whose number is news."""
+    if result.tracking_number is None or item.tracking_number is not None:
+        return None
+    if result.tracking_number == item.previous_tracking_number:
+        return f"It was to be shipped again, but came back with the first parcel's number {result.tracking_number}."
+    if _shows_another_parcel(order, item, result):
+        return f"The order had the tracking number {order.tracking_number} already."
+    return None
+
+
+def _shows_another_parcel(order: Order, item: RobotJobItem, result: ItemResult) -> bool:
+    """A parcel that nobody knew of when the item's job was made."""
+    return order.tracking_number not in (None, result.tracking_number, item.previous_tracking_number)
+
+
+def _shipped(job: RobotJob, order: Order, result: ItemResult) -> dict[str, Any]:
+    """What the order shows of its parcel.  A guide number belongs to its tracking number: a new one drops the old."""
+    shipped: dict[str, Any] = {"carrier": job.carrier, "tracking_number": result.tracking_number}
+    if result.carrier_guide_number is not None or order.tracking_number not in (None, result.tracking_number):
+        shipped["carrier_guide_number"] = result.carrier_guide_number
+    return shipped
 
 
 _KEEP_LATE_RESULT = (

@@ -10,15 +10,15 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.base import array_of, violated_constraint
-from domain.carrier_configs import find_carrier_config
+from domain.carrier_configs import CarrierConfig
 from domain.city_matching import CityOutcome
 from domain.errors import invalid
 from domain.events import EventType
 from domain.orders import ORDERS_AT_MOST, Order, lock_orders
 from domain.robot_jobs.blocks import ShippedBefore
 from domain.robot_jobs.changes import JobChange, write_job_change
-from domain.robot_jobs.create import find_active_job_with_key
-from domain.robot_jobs.dispatch import CheckedOrder, check_orders
+from domain.robot_jobs.create import find_job_with_key
+from domain.robot_jobs.dispatch import CheckedOrder, check_orders, find_enabled_config
 from domain.robot_jobs.errors import (
     IdempotencyKeyInUse,
     InvalidTransition,
@@ -55,19 +55,20 @@ async def retry_failed_items(
     without names also one that is flagged for review.  Among all failed items such are skipped and reported; one of
     them by name refuses the whole.  A finished job becomes pending again, unless another active job holds its
     idempotency key.  Locks the job, its items, then the orders.  A constant number of statements.  Raises
-    InvalidInput, RobotJobNotFound, ItemsNotRetryable, IdempotencyKeyInUse, InvalidTransition.
+    InvalidInput, RobotJobNotFound, ItemsNotRetryable, IdempotencyKeyInUse, InvalidTransition, CarrierConfigDisabled.
     """
     if item_ids is not None and not 1 <= len(item_ids) <= ORDERS_AT_MOST:
         raise invalid("itemIds", f"must name 1 to {ORDERS_AT_MOST:,} items; it names {len(item_ids):,}.")
     job = await lock_job(connection, job_id)
     if job.status is JobStatus.CANCELLED:
         raise InvalidTransition(f"Job {job.id} was cancelled; its items cannot be retried.", job=job)
+    config = await find_enabled_config(connection, job.carrier)
     if not job.status.is_active:
         await _reopen(connection, job)
 
     candidates = await _lock_candidates(connection, job, item_ids)
     orders = await lock_orders(connection, [item.order_id for item in candidates.values()])
-    checked = await _check(connection, job, candidates, orders)
+    checked = await _check(connection, job, candidates, orders, config)
     refused = _find_refused(candidates, checked, is_by_name=item_ids is not None)
     unknown = [
         ItemNotRetryable(item_id, None, f"Item {item_id} is not in job {job.id}.")
@@ -110,7 +111,7 @@ async def _reopen(connection: AsyncConnection, job: RobotJob) -> None:
     except IntegrityError as error:
         if violated_constraint(error) != "uq_robot_jobs_active_idempotency_key":
             raise
-        holder = await find_active_job_with_key(connection, job.idempotency_key)
+        holder = await find_job_with_key(connection, job.idempotency_key)
         if holder is None:  # it finished in this very moment, so the key is free
             await _reopen(connection, job)
         else:
@@ -139,6 +140,7 @@ async def _check(
     job: RobotJob,
     candidates: dict[uuid.UUID, RobotJobItem],
     orders: dict[uuid.UUID, Order],
+    config: CarrierConfig | None,
 ) -> dict[uuid.UUID, CheckedOrder]:
     """Each item's order, by the item's id.  A job that ships again goes by what was known when it was made."""
     known = {
@@ -150,7 +152,7 @@ async def _check(
         connection,
         job.carrier,
         [orders[item.order_id] for item in candidates.values()],
-        config=await find_carrier_config(connection, job.carrier),
+        config=config,
         except_items=candidates.keys(),
         shipped_before=known,
     )

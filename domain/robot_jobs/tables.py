@@ -96,6 +96,13 @@ robot_jobs = sa.Table(
         unique=True,
         postgresql_where=sa.text(_ACTIVE),
     ),
+    sa.Index(
+        "uq_robot_jobs_ship_again_idempotency_key",
+        "workspace_id",
+        "idempotency_key",
+        unique=True,
+        postgresql_where=sa.text("ship_again_reason IS NOT NULL"),
+    ),
     sa.Index("ix_robot_jobs_workspace_id_id", "workspace_id", "id"),
     # None on updated_at: each result writes it, and a job's row then could not be updated in place.
     sa.Index("ix_robot_jobs_workspace_id_created_at_id", "workspace_id", "created_at", "id"),

@@ -42,7 +42,10 @@ class OrdersRefused(Error):
         )
 
 
-@strawberry.type(description="An active job of this workspace holds the idempotency key.")
+@strawberry.type(
+    description="An active job of this workspace holds the idempotency key; or, with `shipAgain`, a job that shipped "
+    "again with it, however it ended."
+)
 class IdempotencyKeyInUse(Error):
     job: RobotJob = strawberry.field(description="The job that holds it.")
 

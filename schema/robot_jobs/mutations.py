@@ -56,7 +56,8 @@ class CreateRobotJobInput:
     idempotency_key: str | None = strawberry.field(
         default=None,
         description="A name of yours for this request, up to 200 characters: while a job that holds it is active, the "
-        "same request is refused with that job.",
+        "same request is refused with that job.  With `shipAgain` it is good once, for a repeated request must make no "
+        "third parcel.",
     )
 
 
@@ -165,6 +166,7 @@ RetryFailedItemsResult = Annotated[
     | ItemsNotRetryable
     | IdempotencyKeyInUse
     | InvalidTransition
+    | CarrierConfigDisabled
     | InvalidInput,
     strawberry.union("RetryFailedItemsResult", description="Of retryFailedItems."),
 ]

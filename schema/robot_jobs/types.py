@@ -90,7 +90,9 @@ class RobotJob(Node):
     success_count: int = strawberry.field(description="Items that succeeded.")
     error_count: int = strawberry.field(description="Items that failed.")
     cancelled_count: int = strawberry.field(description="Items that were cancelled.")
-    idempotency_key: str | None = strawberry.field(description="The caller's key; held while the job is active.")
+    idempotency_key: str | None = strawberry.field(
+        description="The caller's key; held while the job is active, and for good if it ships again."
+    )
     error: str | None = strawberry.field(description="Why the job as a whole failed or was cancelled.")
     ship_again_reason: str | None = strawberry.field(
         description="Why orders that were shipped before go out once more; null in all other jobs."
@@ -228,7 +230,9 @@ class RobotJobItem(Node):
     outcome_unknown: bool = strawberry.field(
         description="Nobody knows whether the parcel exists; not retried before that is settled."
     )
-    review_reason: str | None = strawberry.field(description="Why a person must look: a parcel may exist twice.")
+    review_reason: str | None = strawberry.field(
+        description="Why a person must look, such as that a parcel may exist twice."
+    )
     last_retry_at: dt.datetime | None = strawberry.field(description="When it was last retried.")
     started_at: dt.datetime | None = strawberry.field(description="When this try began.")
     completed_at: dt.datetime | None = strawberry.field(description="When this try ended.")

@@ -1,20 +1,29 @@
 """All orders that are ready for a carrier: none that is shipped, put away, under way or doubtful, none forgotten."""
 
+import asyncio
 import uuid
+from asyncio import Task
+from collections.abc import Coroutine
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 import domain.robot_jobs.dispatch
 from domain.carrier_configs import CarrierConfigDisabled, CarrierConfigNotFound
+from domain.carriers import Carrier
 from domain.errors import InvalidInput
-from domain.orders import Order
+from domain.orders import Order, update_order
 from domain.robot_jobs import (
     CreatedRobotJob,
     IdempotencyKeyInUse,
     ItemResult,
     OnInvalid,
+    OrderSelection,
     OrdersRefused,
     ResultStatus,
+    create_robot_job,
+    preview_dispatch,
 )
 from tests.domain.ledger import at_once
 from tests.tenants import Tenant
@@ -99,6 +108,56 @@ async def test_a_bad_order_that_is_ready_can_be_left_out(tenant: Tenant) -> None
     assert [item.order_id for item in (await tenant.read(created.job.id)).items] == [good.id]
 
 
+async def _until_it_locks(tenant: Tenant, creation: Coroutine[Any, Any, CreatedRobotJob]) -> Task[CreatedRobotJob]:
+    """The creation, begun: it has chosen its orders and is about to lock them."""
+    has_chosen = asyncio.Event()
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "FOR NO KEY UPDATE" in statement:
+            has_chosen.set()
+
+    sa.event.listen(tenant.engine.sync_engine, "before_cursor_execute", note)
+    try:
+        running = asyncio.create_task(creation)
+        await asyncio.wait_for(has_chosen.wait(), 10)
+    finally:
+        sa.event.remove(tenant.engine.sync_engine, "before_cursor_execute", note)
+    return running
+
+
+async def test_an_order_that_is_held_back_in_the_last_moment_stays_here(tenant: Tenant) -> None:
+    await tenant.configure(dispatch_stage="packed")
+    held, other = await tenant.orders(2)
+    for order in (held, other):
+        await tenant.change_order(order.id, stage="packed")
+
+    async with tenant.work() as connection:
+        await update_order(connection, held.id, {"stage": "on hold"})
+        running = await _until_it_locks(tenant, tenant.create(None))
+    created = await running
+
+    assert [item.order_id for item in (await tenant.read(created.job.id)).items] == [other.id]
+    assert (created.job.total_items, created.refused) == (1, ())
+
+
+async def test_an_order_that_another_job_takes_in_the_last_moment_is_left_to_that(tenant: Tenant) -> None:
+    await tenant.configure()
+    taken, other = await tenant.orders(2)
+
+    async with tenant.work() as connection:
+        await create_robot_job(
+            connection,
+            workspace_id=tenant.workspace_id,
+            created_by="somebody",
+            carrier=Carrier.COORDINADORA,
+            selection=OrderSelection([taken.id]),
+        )
+        running = await _until_it_locks(tenant, tenant.create(None))
+    created = await running
+
+    assert [item.order_id for item in (await tenant.read(created.job.id)).items] == [other.id]
+
+
 async def test_the_same_request_at_once_ships_nothing_twice(tenant: Tenant) -> None:
     await tenant.configure()
     await tenant.orders(20)
@@ -133,10 +192,15 @@ async def test_more_than_a_job_takes_is_told(tenant: Tenant, monkeypatch: pytest
 
 async def test_either_ids_or_all_that_are_ready(tenant: Tenant) -> None:
     async with tenant.work() as connection:
-        for selection in (
-            domain.robot_jobs.OrderSelection(),
-            domain.robot_jobs.OrderSelection([uuid.uuid4()], all_ready=True),
-        ):
+        for selection in (OrderSelection(), OrderSelection([uuid.uuid4()], all_ready=True)):
             with pytest.raises(InvalidInput) as refusal:
-                await domain.robot_jobs.preview_dispatch(connection, domain.carriers.Carrier.COORDINADORA, selection)
+                await preview_dispatch(connection, Carrier.COORDINADORA, selection)
             assert refusal.value.problems[0].path == "orderIds"
+
+
+async def test_what_is_ready_is_not_shipped_again_in_a_look_beforehand_either(tenant: Tenant) -> None:
+    async with tenant.work() as connection:
+        with pytest.raises(InvalidInput) as refusal:
+            await preview_dispatch(connection, Carrier.COORDINADORA, OrderSelection(all_ready=True), ship_again=True)
+
+    assert refusal.value.problems[0].path == "shipAgain"

@@ -3,6 +3,7 @@
 import pytest
 
 from domain.base import new_id
+from domain.carrier_configs import CarrierConfigDisabled
 from domain.errors import InvalidInput
 from domain.events import EventType
 from domain.robot_jobs import (
@@ -296,3 +297,14 @@ async def test_another_tenants_job_is_not_found(tenant: Tenant, other_tenant: Te
         await other_tenant.retry(in_hand.job.id)
 
     assert await tenant.read(in_hand.job.id) == in_hand
+
+
+async def test_nothing_is_retried_with_a_carrier_that_is_switched_off(tenant: Tenant) -> None:
+    in_hand = await tenant.job(items=1, failed=1)
+    await tenant.configure(is_enabled=False)
+    before = await tenant.contents()
+
+    with pytest.raises(CarrierConfigDisabled):
+        await tenant.retry(in_hand.job.id)
+
+    assert await tenant.contents() == before

@@ -1,5 +1,6 @@
 """The contract's form: the committed SDL, descriptions, errors as data, Relay's shapes."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,17 @@ from graphql import (
     is_introspection_type,
 )
 
+import domain.api_keys
+import domain.carrier_configs
+import domain.order_import
+import domain.orders
+import domain.robot_jobs
 import schema as contract
 from domain.errors import DomainError
+from domain.order_import import CSV_COLUMNS
 from schema.errors import ErrorCode
 
+ROOMS = (domain.api_keys, domain.carrier_configs, domain.order_import, domain.orders, domain.robot_jobs)
 SDL = contract.schema.as_str()
 TYPES = {name: named for name, named in build_schema(SDL).type_map.items() if not is_introspection_type(named)}
 
@@ -71,6 +79,11 @@ def test_everything_is_described() -> None:
     assert bare == []
 
 
+@pytest.mark.parametrize(("name", "example"), [("DateTime", "+00:00"), ("Decimal", '"52900.5"')])
+def test_a_scalar_says_how_it_is_written(name: str, example: str) -> None:
+    assert example in of_type(name).description
+
+
 def test_optional_inputs_have_no_null_default() -> None:
     assert "= null" not in SDL
 
@@ -90,6 +103,22 @@ def test_a_mutation_takes_one_input_and_answers_with_a_union_of_success_and_erro
     assert errors
     assert all(of_type("Error") in error.interfaces for error in errors)
     assert of_type("InvalidInput") in errors
+
+
+@pytest.mark.parametrize("name", of_type("Mutation").fields)
+def test_what_a_domain_function_says_it_raises_is_in_its_mutations_union(name: str) -> None:
+    function_name = re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", name)
+    [function] = {getattr(room, function_name) for room in ROOMS if hasattr(room, function_name)}
+    raised = set(re.findall("[A-Z][a-z]+[A-Z][A-Za-z]+", function.__doc__.rpartition("Raises")[2]))
+
+    assert raised
+    assert raised <= {member.name for member in of_type(f"{name[0].upper()}{name[1:]}Result").types}
+
+
+def test_an_import_names_every_column_that_it_reads() -> None:
+    described = of_type("ImportOrdersInput").fields["csv"].description
+
+    assert [column for column in CSV_COLUMNS if column not in described] == []
 
 
 def test_every_error_type_is_a_member_of_a_union() -> None:
