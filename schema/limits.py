@@ -79,6 +79,9 @@ LENGTHS = {
     "RobotJobItem.attempts": Length(2, 2),  # most items need one
     "DispatchPreview.orders": Length(100, 100),
     "ValidateCitiesResults.results": Length(100, 100),
+    "CreateRobotJobSuccess.refused": Length(100, 100),
+    "CreateRobotJobSuccess.warned": Length(100, 100),
+    "OrdersRefused.refused": Length(100, 100),
     "ImportOrdersSuccess.imported": Length(100, 100),
     "ImportOrdersSuccess.refused": Length(100, 100),
     "RetryFailedItemsSuccess.items": Length(100, 100),

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from api.database import DatabaseUrls, owner_engine
 from domain.api_keys import CreatedApiKey, create_api_key
 from domain.base import new_id
-from domain.carrier_configs import carrier_configs
+from domain.carrier_configs import CarrierConfigChanges, ShippingDefaultsChanges, upsert_carrier_config
 from domain.carriers import Carrier
 from domain.events import events
 from domain.order_import import ImportedOrders, import_orders
@@ -160,28 +160,19 @@ class Tenant:
                 idempotency_key=idempotency_key,
             )
 
-    async def configure(self, *, defaults: ShippingDefaults | None = None, **values: Any) -> None:
-        """A config for Coordinadora, enabled and for every stage unless it says otherwise; the one before is gone."""
-        shipping = defaults or ShippingDefaults()
-        steps = [{"fromTotalCop": str(each.from_total_cop), "units": each.units} for each in shipping.units_by_total]
+    async def configure(self, *, defaults: ShippingDefaults | None = None, **changes: Any) -> None:
+        """The config for Coordinadora; what it does not say is as in a new one, or stays."""
+        if defaults is not None:
+            given = {each.name: getattr(defaults, each.name) for each in fields(defaults)}
+            changes["shipping_defaults"] = ShippingDefaultsChanges(**given)
         async with self.work(Role.ADMIN) as connection:
-            await connection.execute(sa.delete(carrier_configs))
-            await connection.execute(
-                sa.insert(carrier_configs).values(
-                    id=new_id(),
-                    workspace_id=self.workspace_id,
-                    carrier=Carrier.COORDINADORA,
-                    username="shop",
-                    updated_by=self.user(Role.ADMIN),
-                    declared_value_cop=shipping.declared_value_cop,
-                    weight_kg=shipping.weight_kg,
-                    height_cm=shipping.height_cm,
-                    length_cm=shipping.length_cm,
-                    width_cm=shipping.width_cm,
-                    reference=shipping.reference,
-                    units_by_total=steps,
-                    **values,
-                )
+            await upsert_carrier_config(
+                connection,
+                Carrier.COORDINADORA,
+                CarrierConfigChanges(**{"username": "shop"} | changes),
+                workspace_id=self.workspace_id,
+                updated_by=self.user(Role.ADMIN),
+                key_ring=None,
             )
 
     async def retry(self, job_id: uuid.UUID, *items: RobotJobItem) -> RetriedItems:
