@@ -248,11 +248,12 @@ def fault_response(fault: Exception, media_type: str = JSON) -> Response:
 
 
 class BodyLimit:
-    """Refuses bodies over the limit with 413 before they are read into memory."""
+    """Refuses bodies over the limit with 413 before they are read into memory, and slow ones with 408."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._timeout_s = timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
@@ -263,15 +264,22 @@ class BodyLimit:
         is_complete = False
         # What is too much is still taken off the wire for a while, and dropped: a client that is cut off in the middle
         # of sending sees a broken connection instead of the answer.
-        while not is_complete and received <= _DRAINED_TIMES * self._max_bytes:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            chunk = message.get("body", b"")
-            received += len(chunk)
-            if received <= self._max_bytes:
-                body += chunk
-            is_complete = not message.get("more_body", False)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                while not is_complete and received <= _DRAINED_TIMES * self._max_bytes:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return
+                    chunk = message.get("body", b"")
+                    received += len(chunk)
+                    if received <= self._max_bytes:
+                        body += chunk
+                    is_complete = not message.get("more_body", False)
+        except TimeoutError:
+            slow = f"The body has not arrived within {self._timeout_s:g} s."
+            response = refusal_response(Refusal(408, slow, headers={"Connection": "close"}))
+            await response(scope, receive, send)
+            return
         if received > self._max_bytes:
             limit = f"The body is over the limit of {self._max_bytes:,} bytes."
             refusal = Refusal(413, limit, ErrorCode.BODY_TOO_LARGE, headers={"Connection": "close"})

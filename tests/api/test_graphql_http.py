@@ -1,5 +1,6 @@
 """GraphQL over HTTP: what is answered to whom, and to those who send what is no GraphQL request."""
 
+import asyncio
 import datetime as dt
 import json
 from collections.abc import AsyncIterator
@@ -15,7 +16,7 @@ from api.database import DatabaseUrls
 from api.settings import load_settings
 from api.tokens import Tokens
 from domain.workspaces import Role
-from tests.servers import SECRET, Server, credentials, raw_socket, running_server, settings_for
+from tests.servers import PATIENCE_S, SECRET, Server, credentials, raw_socket, running_server, settings_for
 from tests.tenants import Tenant
 
 JSON = {"Content-Type": "application/json"}
@@ -276,6 +277,7 @@ async def test_body_that_is_no_request_is_answered_with_one_graphql_error(
     answer = await server.http.post("/graphql", content=body, headers=headers)
 
     assert problem(answer) == (400, "BAD_REQUEST")
+    assert "sys." not in answer.text
     assert server.log.read_text()[logged:] == ""
 
 
@@ -348,6 +350,8 @@ async def test_other_addresses_are_answered_in_graphqls_shape(server: Server) ->
     for path in ("/", "/nope", "/graphql/nope", "/graphiql/nope", "/health/nope"):
         assert problem(await server.http.post(path, json={}))[0] in (404, 405)
         assert problem(await server.http.get(path)) == (404, "BAD_REQUEST")
+    elsewhere = await server.http.get("/graphql/", headers={"Host": "evil.example"})
+    assert problem(elsewhere) == (404, "BAD_REQUEST"), "nobody is led to where a header says"
 
 
 # ---------------------------------------------------------------------------------------------- the body's limit
@@ -374,6 +378,18 @@ async def test_client_that_sends_too_much_in_chunks_gets_the_answer(server: Serv
 
     assert "transfer-encoding" in answer.request.headers
     assert problem(answer) == (413, "BODY_TOO_LARGE")
+
+
+async def test_body_that_does_not_arrive_in_time_is_given_up(strict_server: Server) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", strict_server.port)
+    writer.write(b"POST /graphql HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n{")
+
+    async with asyncio.timeout(PATIENCE_S):
+        answer = (await reader.read()).decode()  # to its end: the connection is closed
+
+    writer.close()
+    assert answer.startswith("HTTP/1.1 408 ")
+    assert "The body has not arrived within 1 s." in answer
 
 
 async def test_ten_megabytes_in_one_string_are_refused(server: Server, shop: Tenant) -> None:
@@ -425,6 +441,7 @@ async def strict_server(served_urls: DatabaseUrls) -> AsyncIterator[Server]:
         "ROBOT_JOBS_ALLOWED_ORIGINS": f"{ORIGIN}, https://other.example",
         "ROBOT_JOBS_MAX_BATCH": "0",
         "ROBOT_JOBS_MAX_BODY_BYTES": "2000",
+        "ROBOT_JOBS_BODY_TIMEOUT_S": "1",
         "ROBOT_JOBS_JWT_ISSUER": "https://login.example",
         "ROBOT_JOBS_JWT_AUDIENCE": "robot-jobs",
     }
