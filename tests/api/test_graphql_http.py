@@ -15,6 +15,7 @@ from api.app import create_app
 from api.database import DatabaseUrls
 from api.settings import load_settings
 from api.tokens import Tokens
+from domain.api_keys import make_secret, revoke_api_key
 from domain.workspaces import Role
 from tests.servers import PATIENCE_S, SECRET, Server, credentials, raw_socket, running_server, settings_for
 from tests.tenants import Tenant
@@ -555,11 +556,39 @@ async def test_request_without_a_good_token_is_refused_before_anything_of_it_is_
     """Whatever it asks: even what cannot be read, and what needs no member."""
     for body in (b"{", b"[]", with_query(), json.dumps({"query": "{"}).encode()):
         unnamed = await server.http.post("/graphql", content=body, headers=JSON)
-        bad = await server.http.post("/graphql", content=body, headers=JSON | {"Authorization": "Bearer x.y.z"})
-
-        assert problem(unnamed) == problem(bad) == (401, "UNAUTHENTICATED")
+        assert problem(unnamed) == (401, "UNAUTHENTICATED")
         assert unnamed.headers["www-authenticate"] == "Bearer"
-        assert bad.headers["www-authenticate"] == 'Bearer error="invalid_token"'
+        for token in ("x.y.z", make_secret()):
+            bad = await server.http.post("/graphql", content=body, headers=JSON | {"Authorization": f"Bearer {token}"})
+            assert problem(bad) == (401, "UNAUTHENTICATED")
+            assert bad.headers["www-authenticate"] == 'Bearer error="invalid_token"'
+
+
+async def test_key_that_was_good_a_moment_ago_opens_nothing_once_it_is_revoked(server: Server, shop: Tenant) -> None:
+    created = await shop.key()
+    headers = {"Authorization": f"Bearer {created.secret}"}
+    before = await server.ask("{ orders { nodes { id } } }", headers=headers)
+    async with shop.work(Role.ADMIN) as connection:
+        await revoke_api_key(connection, created.api_key.id)
+
+    after = await server.ask("{ orders { nodes { id } } }", headers=headers)
+
+    assert "errors" not in before
+    assert {error["extensions"]["code"] for error in after["errors"]} == {"UNAUTHENTICATED"}
+
+
+async def test_made_up_keys_are_counted_together_however_many_they_are(strict_server: Server, shop: Tenant) -> None:
+    async def answer_to(secret: str) -> tuple[int, str]:
+        headers = {"Authorization": f"Bearer {secret}"}
+        return problem(await strict_server.http.post("/graphql", json={"query": "{ __typename }"}, headers=headers))
+
+    good = {"Authorization": f"Bearer {(await shop.key()).secret}"}
+    await strict_server.ask("{ __typename }", headers=good)
+    answers = [await answer_to(make_secret()) for _ in range(6)]
+
+    assert answers[0] == (401, "UNAUTHENTICATED")
+    assert answers[-1] == (429, "RATE_LIMITED")
+    assert await strict_server.ask("{ __typename }", headers=good) == {"data": {"__typename": "Query"}}
 
 
 async def test_issuer_and_audience_are_asked_for(strict_server: Server, shop: Tenant) -> None:
