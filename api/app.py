@@ -42,14 +42,16 @@ def create_app(settings: Settings, urls: DatabaseUrls, tokens: Tokens, *, key_ri
         # Not awaited beyond its time: to say goodbye on a silent network takes long.
         await asyncio.wait([asyncio.create_task(engine.dispose())], timeout=DISPOSED_WITHIN_S)
 
-    app = FastAPI(title="Robot jobs", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(
+        title="Robot jobs", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan
+    )
     router = Router(settings, tokens, database, wakeups, key_ring=key_ring)
     app.include_router(router)
     app.state.stop = router.stop
     app.router.routes.extend(health_routes(database))
     if settings.graphiql:
         app.mount("/graphiql", graphiql_assets)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -117,6 +117,7 @@ def app_engine(settings: Settings, urls: DatabaseUrls) -> AsyncEngine:
         pool_timeout=settings.pool_timeout_s,
         pool_pre_ping=False,
         pool_use_lifo=True,
+        hide_parameters=True,  # a fault's log would hold customers' addresses, and hashes of keys
         connect_args={
             "timeout": settings.pool_timeout_s / 2,  # so that one try to connect does not take up all the time there is
             "command_timeout": settings.command_timeout_s,

@@ -18,12 +18,14 @@ from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types.graphql import OperationType
 from strawberry.types.unset import UNSET, UnsetType
 
+from api.good_keys import GoodKeys
 from api.graphiql import asks_for_graphiql, graphiql_page
 from api.graphql_sockets import OpenSockets, SocketHandler, SocketLimits, SocketMessages, TryAgainLater
 from api.rate_limit import RateLimiter
 from api.requests import JSON, Asked, Refusal, decode_json, read_request, response_type
 from api.settings import Settings
 from api.tokens import Tokens
+from domain.api_keys import ApiKeyNotValid
 from domain.envelopes import KeyRing
 from schema import schema
 from schema.context import Context, WakeUps
@@ -59,6 +61,7 @@ class Router(GraphQLRouter[Context, None]):
         self._shutdown_timeout_s = settings.shutdown_timeout_s
         self._running: set[asyncio.Task[Any]] = set()
         self.rates = RateLimiter(settings.requests_per_minute)
+        self._good_keys = GoodKeys()
         self.sockets = OpenSockets()
         self.socket_limits = SocketLimits(
             operations=settings.socket_operations,
@@ -107,7 +110,7 @@ class Router(GraphQLRouter[Context, None]):
         self._running.add(task)
         try:
             media_type = response_type(request.headers.get("accept"))
-            self._admit(context)
+            await self._admit(request, context)
             asked = await read_request(request, max_batch=min(self._max_batch, self.rates.per_minute))
             if isinstance(asked, Asked):
                 body, status = await self._execute(asked, context, request.method)
@@ -115,7 +118,7 @@ class Router(GraphQLRouter[Context, None]):
                     status = 200
                 return _response(self.encode_json(body), status, media_type)
             if len(asked) > 1:
-                self._count(context, len(asked) - 1)
+                self._count(rate_key(context.principal), len(asked) - 1)
             # One after the other, each in a snapshot of its own: a batch is no more than its operations in order.
             answers = [await self._execute_of_batch(each, context.fresh()) for each in asked]
             return _response(self.encode_json(answers), 200, media_type)
@@ -131,7 +134,7 @@ class Router(GraphQLRouter[Context, None]):
         finally:
             self._running.discard(task)
 
-    def _admit(self, context: Context) -> None:
+    async def _admit(self, request: Request, context: Context) -> None:
         if self.sockets.is_stopping:  # on a connection that was kept from before
             message = "The server is stopping: connect again."
             raise Refusal(503, message, ErrorCode.SERVICE_UNAVAILABLE, headers={"Connection": "close"})
@@ -141,10 +144,22 @@ class Router(GraphQLRouter[Context, None]):
             challenge = "Bearer" if context.refusal is None else 'Bearer error="invalid_token"'
             message = context.refusal.message if context.refusal else "Send a token: Authorization: Bearer <token>."
             raise Refusal(401, message, ErrorCode.UNAUTHENTICATED, headers={"WWW-Authenticate": challenge})
-        self._count(context, 1)
+        if isinstance(context.principal, KeyPrincipal) and not self._good_keys.has(context.principal.presented):
+            await self._check_key(request, context, context.principal)
+        self._count(rate_key(context.principal), 1)
 
-    def _count(self, context: Context, count: int) -> None:
-        if wait_s := self.rates.take(rate_key(context.principal), count):
+    async def _check_key(self, request: Request, context: Context, principal: KeyPrincipal) -> None:
+        """Who makes keys up is read nothing of, and is counted by address: of made-up keys there is no end."""
+        self._count(f"address {request.client.host if request.client else ''}", 1)
+        try:
+            await context.check_key()
+        except ApiKeyNotValid as refusal:
+            headers = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+            raise Refusal(401, refusal.message, ErrorCode.UNAUTHENTICATED, headers=headers) from None
+        self._good_keys.add(principal.presented)
+
+    def _count(self, caller: str, count: int) -> None:
+        if wait_s := self.rates.take(caller, count):
             error = rate_limited(self.rates, wait_s)
             facts = dict(error.extensions or {})
             del facts["code"]
@@ -248,11 +263,12 @@ def fault_response(fault: Exception, media_type: str = JSON) -> Response:
 
 
 class BodyLimit:
-    """Refuses bodies over the limit with 413 before they are read into memory."""
+    """Refuses bodies over the limit with 413 before they are read into memory, and slow ones with 408."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._timeout_s = timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
@@ -263,15 +279,22 @@ class BodyLimit:
         is_complete = False
         # What is too much is still taken off the wire for a while, and dropped: a client that is cut off in the middle
         # of sending sees a broken connection instead of the answer.
-        while not is_complete and received <= _DRAINED_TIMES * self._max_bytes:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            chunk = message.get("body", b"")
-            received += len(chunk)
-            if received <= self._max_bytes:
-                body += chunk
-            is_complete = not message.get("more_body", False)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                while not is_complete and received <= _DRAINED_TIMES * self._max_bytes:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return
+                    chunk = message.get("body", b"")
+                    received += len(chunk)
+                    if received <= self._max_bytes:
+                        body += chunk
+                    is_complete = not message.get("more_body", False)
+        except TimeoutError:
+            slow = f"The body has not arrived within {self._timeout_s:g} s."
+            response = refusal_response(Refusal(408, slow, headers={"Connection": "close"}))
+            await response(scope, receive, send)
+            return
         if received > self._max_bytes:
             limit = f"The body is over the limit of {self._max_bytes:,} bytes."
             refusal = Refusal(413, limit, ErrorCode.BODY_TOO_LARGE, headers={"Connection": "close"})

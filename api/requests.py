@@ -110,7 +110,9 @@ def decode_json(data: str | bytes) -> Any:
     """JSON in UTF-8, and nothing that some readers take for it.  Raises ValueError: why not, in a few words."""
     try:
         text = data.decode("utf-8-sig") if isinstance(data, bytes) else data
-        return json.loads(text, object_pairs_hook=_without_repetition, parse_constant=_no_number)
+        return json.loads(
+            text, object_pairs_hook=_without_repetition, parse_int=_whole_number, parse_constant=_no_number
+        )
     except RecursionError:
         raise ValueError("it is nested too deep") from None
     except UnicodeDecodeError as error:
@@ -125,6 +127,13 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) != len(pairs):
         raise ValueError("an object has a key twice")
     return made
+
+
+def _whole_number(digits: str) -> int:
+    try:
+        return int(digits)
+    except ValueError:  # Python reads 4,300 digits, and advises to change that
+        raise ValueError("a number has too many digits") from None
 
 
 def _no_number(name: str) -> Any:

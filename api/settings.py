@@ -76,6 +76,7 @@ class Settings(BaseSettings):
         None, description="Tell the schema to who asks, and suggest names. Unset: with `serve --dev` only."
     )
     max_body_bytes: int = Field(1_000_000, ge=1_000, description="Largest request body, and largest socket message.")
+    body_timeout_s: float = Field(30.0, gt=0, le=600, description="How long a request's body may take to arrive.")
     max_tokens: int = Field(1_000, ge=10, le=100_000, description="Longest document, in GraphQL tokens.")
     max_depth: int = Field(15, ge=1, le=100, description="How deep fields may be nested.")
     max_aliases: int = Field(30, ge=0, le=10_000, description="Aliases in one operation.")

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, suppress
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
@@ -108,12 +108,18 @@ class Context(BaseContext):
         if not isinstance(self.principal, KeyPrincipal):
             return self.principal is not None
         try:
-            async with self._begin(self._database.reading, self._enter):
-                return True
+            await self.check_key()
         except ApiKeyNotValid:
             return False
-        except (NotAMember, WorkspaceRequired, OSError, sqlalchemy.exc.SQLAlchemyError):
-            return True
+        except (OSError, sqlalchemy.exc.SQLAlchemyError):
+            pass
+        return True
+
+    async def check_key(self) -> None:
+        """Raises ApiKeyNotValid, and OSError or SQLAlchemyError when the database is away."""
+        with suppress(NotAMember, WorkspaceRequired):  # of those only who has a good key is told
+            async with self._begin(self._database.reading, self._enter):
+                pass
 
     def fresh(self) -> Self:
         """One for another operation of the same caller: with a snapshot of its own."""

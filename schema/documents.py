@@ -4,7 +4,15 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from graphql import GraphQLError, GraphQLSchema, OperationDefinitionNode, parse, specified_rules
+from graphql import (
+    DocumentNode,
+    GraphQLError,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    TokenKind,
+    parse,
+    specified_rules,
+)
 from graphql.error import GraphQLSyntaxError
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.schema import validate_document
@@ -15,6 +23,7 @@ from schema.limits import Limits, Measured, over_limit
 
 KEPT = 256
 LONGEST_KEPT = 20_000  # characters: few tokens may be many bytes
+LONGEST_NUMBER = 400  # characters: far beyond what any field takes, and Python reads no longer ones than 4,300
 
 
 class Document:
@@ -30,6 +39,7 @@ class Document:
                 message = f"The document is too long: the limit is {max_tokens:,} tokens."
                 raise over_limit("tokens", message, found=None, allowed=max_tokens) from None
             raise
+        _refuse_long_numbers(self.node)
         self._operations = [each for each in self.node.definitions if isinstance(each, OperationDefinitionNode)]
         self._errors: list[GraphQLError] | None = None
         self._measured: dict[str | None, Measured] = {}
@@ -58,6 +68,21 @@ class Document:
             )
             known = self._measured[name] = Measured(schema, self.node, operation)
         return known
+
+
+def _refuse_long_numbers(document: DocumentNode) -> None:
+    """Raises GraphQLError for a number that is too long to be read: only reading it would tell otherwise."""
+    token = document.loc.start_token if document.loc is not None else None
+    while token is not None:
+        if token.kind in (TokenKind.INT, TokenKind.FLOAT) and len(token.value or "") > LONGEST_NUMBER:
+            message = f"The document holds a number that is longer than {LONGEST_NUMBER} characters."
+            raise GraphQLError(
+                message,
+                source=document.loc.source if document.loc is not None else None,
+                positions=[token.start],
+                extensions={"code": ErrorCode.GRAPHQL_PARSE_FAILED.value},
+            )
+        token = token.next
 
 
 def _nested_too_deep() -> GraphQLError:

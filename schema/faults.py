@@ -22,7 +22,7 @@ _UNREACHABLE = (OSError, TimeoutError, sqlalchemy.exc.TimeoutError, sqlalchemy.e
 _PASSING = {"40P01", "40001", "53300", "57P01", "57P02", "57P03"}
 
 
-_SUGGESTION = re.compile(r" Did you mean .*\?$", re.DOTALL)
+_SUGGESTION = re.compile(r" Did you mean [^?]*\?")  # names hold no question mark
 
 
 def public_error(error: GraphQLError, *, suggests: bool = True) -> GraphQLError:  # noqa: PLR0911 -- one answer a kind of error
@@ -38,8 +38,9 @@ def public_error(error: GraphQLError, *, suggests: bool = True) -> GraphQLError:
         case None | GraphQLError() if isinstance(error, GraphQLSyntaxError):
             return _with_code(error, without_tokens(error.message), ErrorCode.GRAPHQL_PARSE_FAILED.value)
         case None | GraphQLError():
-            message = error.message if suggests else _SUGGESTION.sub("", error.message)
-            return _with_code(error, without_values(message), ErrorCode.GRAPHQL_VALIDATION_FAILED.value)
+            message = without_values(error.message)  # first, for what a client sent may look like anything
+            shown = message if suggests else _SUGGESTION.sub("", message)
+            return _with_code(error, shown, ErrorCode.GRAPHQL_VALIDATION_FAILED.value)
     if isinstance(cause, CannotGetOperationTypeError | MissingQueryError):
         message = "The request names no operation of its document."
         return _with_code(error, message, ErrorCode.BAD_REQUEST.value)

@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from api.database import DatabaseError, DatabaseUrls, bring_up_to_date, refuse_outdated, refuse_unsafe
+from api.database import DatabaseError, DatabaseUrls, app_engine, bring_up_to_date, refuse_outdated, refuse_unsafe
 from api.embedded_postgres import APP_ROLE, OWNER_ROLE, EmbeddedPostgres
+from api.settings import load_settings
 from api.workspaces import DEMO_WORKSPACE_ID, ensure_developer
 from domain.robot_jobs import find_robot_jobs
 from domain.workspaces import Role
@@ -148,3 +149,15 @@ async def test_documented_sql_makes_a_database_that_works_and_keeps_tenants_apar
             await connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
             for role in roles:
                 await connection.execute(sa.text(f"DROP ROLE {role}"))
+
+
+async def test_what_goes_wrong_in_a_statement_is_told_without_what_was_sent(served_urls: DatabaseUrls) -> None:
+    """Faults are logged as they are: a customer's address or a key's hash has no place there."""
+    engine = app_engine(load_settings(), served_urls)
+    async with engine.connect() as connection:
+        with pytest.raises(sa.exc.DBAPIError) as raised:
+            await connection.execute(sa.text("SELECT CAST(:address AS text), 1 / 0"), {"address": "Calle 1 # 2-3"})
+    await engine.dispose()
+
+    assert "1 / 0" in str(raised.value)
+    assert "Calle 1" not in str(raised.value)

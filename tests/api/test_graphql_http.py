@@ -1,5 +1,6 @@
 """GraphQL over HTTP: what is answered to whom, and to those who send what is no GraphQL request."""
 
+import asyncio
 import datetime as dt
 import json
 from collections.abc import AsyncIterator
@@ -14,8 +15,9 @@ from api.app import create_app
 from api.database import DatabaseUrls
 from api.settings import load_settings
 from api.tokens import Tokens
+from domain.api_keys import make_secret, revoke_api_key
 from domain.workspaces import Role
-from tests.servers import SECRET, Server, credentials, raw_socket, running_server, settings_for
+from tests.servers import PATIENCE_S, SECRET, Server, credentials, raw_socket, running_server, settings_for
 from tests.tenants import Tenant
 
 JSON = {"Content-Type": "application/json"}
@@ -276,6 +278,7 @@ async def test_body_that_is_no_request_is_answered_with_one_graphql_error(
     answer = await server.http.post("/graphql", content=body, headers=headers)
 
     assert problem(answer) == (400, "BAD_REQUEST")
+    assert "sys." not in answer.text
     assert server.log.read_text()[logged:] == ""
 
 
@@ -348,6 +351,8 @@ async def test_other_addresses_are_answered_in_graphqls_shape(server: Server) ->
     for path in ("/", "/nope", "/graphql/nope", "/graphiql/nope", "/health/nope"):
         assert problem(await server.http.post(path, json={}))[0] in (404, 405)
         assert problem(await server.http.get(path)) == (404, "BAD_REQUEST")
+    elsewhere = await server.http.get("/graphql/", headers={"Host": "evil.example"})
+    assert problem(elsewhere) == (404, "BAD_REQUEST"), "nobody is led to where a header says"
 
 
 # ---------------------------------------------------------------------------------------------- the body's limit
@@ -374,6 +379,18 @@ async def test_client_that_sends_too_much_in_chunks_gets_the_answer(server: Serv
 
     assert "transfer-encoding" in answer.request.headers
     assert problem(answer) == (413, "BODY_TOO_LARGE")
+
+
+async def test_body_that_does_not_arrive_in_time_is_given_up(strict_server: Server) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", strict_server.port)
+    writer.write(b"POST /graphql HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n{")
+
+    async with asyncio.timeout(PATIENCE_S):
+        answer = (await reader.read()).decode()  # to its end: the connection is closed
+
+    writer.close()
+    assert answer.startswith("HTTP/1.1 408 ")
+    assert "The body has not arrived within 1 s." in answer
 
 
 async def test_ten_megabytes_in_one_string_are_refused(server: Server, shop: Tenant) -> None:
@@ -425,6 +442,7 @@ async def strict_server(served_urls: DatabaseUrls) -> AsyncIterator[Server]:
         "ROBOT_JOBS_ALLOWED_ORIGINS": f"{ORIGIN}, https://other.example",
         "ROBOT_JOBS_MAX_BATCH": "0",
         "ROBOT_JOBS_MAX_BODY_BYTES": "2000",
+        "ROBOT_JOBS_BODY_TIMEOUT_S": "1",
         "ROBOT_JOBS_JWT_ISSUER": "https://login.example",
         "ROBOT_JOBS_JWT_AUDIENCE": "robot-jobs",
     }
@@ -538,11 +556,39 @@ async def test_request_without_a_good_token_is_refused_before_anything_of_it_is_
     """Whatever it asks: even what cannot be read, and what needs no member."""
     for body in (b"{", b"[]", with_query(), json.dumps({"query": "{"}).encode()):
         unnamed = await server.http.post("/graphql", content=body, headers=JSON)
-        bad = await server.http.post("/graphql", content=body, headers=JSON | {"Authorization": "Bearer x.y.z"})
-
-        assert problem(unnamed) == problem(bad) == (401, "UNAUTHENTICATED")
+        assert problem(unnamed) == (401, "UNAUTHENTICATED")
         assert unnamed.headers["www-authenticate"] == "Bearer"
-        assert bad.headers["www-authenticate"] == 'Bearer error="invalid_token"'
+        for token in ("x.y.z", make_secret()):
+            bad = await server.http.post("/graphql", content=body, headers=JSON | {"Authorization": f"Bearer {token}"})
+            assert problem(bad) == (401, "UNAUTHENTICATED")
+            assert bad.headers["www-authenticate"] == 'Bearer error="invalid_token"'
+
+
+async def test_key_that_was_good_a_moment_ago_opens_nothing_once_it_is_revoked(server: Server, shop: Tenant) -> None:
+    created = await shop.key()
+    headers = {"Authorization": f"Bearer {created.secret}"}
+    before = await server.ask("{ orders { nodes { id } } }", headers=headers)
+    async with shop.work(Role.ADMIN) as connection:
+        await revoke_api_key(connection, created.api_key.id)
+
+    after = await server.ask("{ orders { nodes { id } } }", headers=headers)
+
+    assert "errors" not in before
+    assert {error["extensions"]["code"] for error in after["errors"]} == {"UNAUTHENTICATED"}
+
+
+async def test_made_up_keys_are_counted_together_however_many_they_are(strict_server: Server, shop: Tenant) -> None:
+    async def answer_to(secret: str) -> tuple[int, str]:
+        headers = {"Authorization": f"Bearer {secret}"}
+        return problem(await strict_server.http.post("/graphql", json={"query": "{ __typename }"}, headers=headers))
+
+    good = {"Authorization": f"Bearer {(await shop.key()).secret}"}
+    await strict_server.ask("{ __typename }", headers=good)
+    answers = [await answer_to(make_secret()) for _ in range(6)]
+
+    assert answers[0] == (401, "UNAUTHENTICATED")
+    assert answers[-1] == (429, "RATE_LIMITED")
+    assert await strict_server.ask("{ __typename }", headers=good) == {"data": {"__typename": "Query"}}
 
 
 async def test_issuer_and_audience_are_asked_for(strict_server: Server, shop: Tenant) -> None:
