@@ -1,5 +1,6 @@
 """Orders come in: a CSV file or a list, checked line by line; what cannot be used is refused with its reason."""
 
+import asyncio
 import csv
 import io
 import uuid
@@ -19,6 +20,7 @@ from domain.orders import ORDER_COLUMNS, ORDERS_AT_MOST, Order, order_field_prob
 
 CSV_CHARACTERS_AT_MOST = 8_000_000
 COLUMNS_AT_MOST = 200
+_READ_AT_ONCE = 50_000  # characters
 _LINES_OF_A_CELL_AT_MOST = 6
 
 # CSV column -> field of the order.  The file's other columns are ignored.
@@ -119,7 +121,9 @@ async def import_orders(connection: AsyncConnection, *, workspace_id: uuid.UUID,
     such) are never touched.  A constant number of statements.  Raises InvalidInput when the file as a whole is no
     such CSV.
     """
-    drafts, refused = _without_duplicates(*_split(_read_csv(csv_text)))
+    # A long file is read in a thread, so that what else the process does goes on meanwhile.
+    read = _read_file(csv_text) if len(csv_text) <= _READ_AT_ONCE else await asyncio.to_thread(_read_file, csv_text)
+    drafts, refused = read
     if not drafts:
         return ImportedOrders([], refused)
 
@@ -143,6 +147,10 @@ async def import_orders(connection: AsyncConnection, *, workspace_id: uuid.UUID,
         for done in updated
     } | {reference: (ImportOutcome.CREATED, order) for reference, order in created.items()}
     return ImportedOrders([ImportedLine(draft.line, *outcomes[draft.reference]) for draft in drafts], refused)
+
+
+def _read_file(text: str) -> tuple[list[OrderDraft], list[RefusedLine]]:
+    return _without_duplicates(*_split(_read_csv(text)))
 
 
 def _read_csv(text: str) -> Iterator[OrderDraft | RefusedLine]:

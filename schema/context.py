@@ -138,7 +138,12 @@ class Context(BaseContext):
 
         Raises Unauthenticated, ApiKeyNotValid, NotAMember, WorkspaceRequired, RoleNotAllowed.
         """
-        async with self._begin(self._database.writing, self._enter) as (_, work):
+        principal = self._checked_principal()
+        whose = str(principal.workspace_id or principal.identity)
+        async with (
+            self._database.turn_of_writer(whose) as since,
+            self._database.begin(self._database.writing, self._enter, since=since) as (_, work),
+        ):
             _check_role(work, roles)
             yield work
         for job_id in work.announced:

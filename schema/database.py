@@ -25,21 +25,24 @@ class Database:
         self.reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._available_within_s = available_within_s
         self._idle = _idle_connections(engine)
-        # Followers of a busy job all read at once; half of the pool stays free for those who work.
-        self._followers = asyncio.Semaphore(max(1, getattr(engine.pool, "size", lambda: 2)() // 2))
+        # Followers of a busy job all read at once, and one workspace may write a lot: half of the pool stays free.
+        self._half = max(1, getattr(engine.pool, "size", lambda: 2)() // 2)
+        self._followers = asyncio.Semaphore(self._half)
+        self._writers: weakref.WeakValueDictionary[str, asyncio.Semaphore] = weakref.WeakValueDictionary()
         self._gone_at = 0.0
         self._recordings: dict[PresentedKey, asyncio.Task[None]] = {}
 
     @asynccontextmanager
     async def begin(
-        self, engine: AsyncEngine, enter: Callable[[AsyncConnection], Awaitable[T]]
+        self, engine: AsyncEngine, enter: Callable[[AsyncConnection], Awaitable[T]], *, since: float | None = None
     ) -> AsyncIterator[tuple[AsyncConnection, T]]:
         """A transaction that has been entered; commits at the end, rolls back when anything is raised.
 
-        To find a connection and to enter have one time limit together.  A connection that proves dead before anything
-        was done costs another try, not an error.  Raises TimeoutError, OSError or SQLAlchemyError.
+        To find a connection and to enter have one time limit together, counted from `since` on the loop's clock for
+        who has waited already.  A connection that proves dead before anything was done costs another try, not an
+        error.  Raises TimeoutError, OSError or SQLAlchemyError.
         """
-        stack, connection, entered = await self._begun(engine, enter)
+        stack, connection, entered = await self._begun(engine, enter, since)
         async with stack:
             yield connection, entered
 
@@ -51,6 +54,21 @@ class Database:
             if self._gone_at > waits_since:
                 raise TimeoutError("the database went away during the wait for a turn")
             yield
+
+    @asynccontextmanager
+    async def turn_of_writer(self, whose: str) -> AsyncIterator[float]:
+        """Half of the pool is the most that one may write with at a time; since when it waited, on the loop's clock.
+
+        Raises TimeoutError.
+        """
+        waits_since = asyncio.get_running_loop().time()
+        turns = self._writers.setdefault(whose, asyncio.Semaphore(self._half))
+        async with asyncio.timeout(self._available_within_s / 2):  # the rest of the time is for a connection
+            await turns.acquire()
+        try:
+            yield waits_since
+        finally:
+            turns.release()
 
     def record_use(self, key: PresentedKey) -> None:
         """Note soon that the key was used; the request does not wait for it."""
@@ -74,12 +92,12 @@ class Database:
             logger.warning("the use of the API key %s… was not recorded: %s", key.prefix, error)
 
     async def _begun(
-        self, engine: AsyncEngine, enter: Callable[[AsyncConnection], Awaitable[T]]
+        self, engine: AsyncEngine, enter: Callable[[AsyncConnection], Awaitable[T]], since: float | None
     ) -> tuple[AsyncExitStack, AsyncConnection, T]:
         clock = asyncio.get_running_loop().time
         began_at = clock()
-        deadline = began_at + self._available_within_s
-        cut_at = began_at + self._available_within_s / 2  # the rest of the time is for a new connection
+        deadline = (since or began_at) + self._available_within_s
+        cut_at = began_at + (deadline - began_at) / 2  # the rest of the time is for a new connection
         while True:
             waiting = asyncio.timeout_at(deadline)
             try:

@@ -26,6 +26,11 @@ class Principal:
     expires_at: dt.datetime
     workspace_id: uuid.UUID | None
 
+    @property
+    def identity(self) -> str:
+        """Tells who it is from all others."""
+        return self.user_id
+
     def check(self) -> None:
         """Raises Unauthenticated once the token has expired: it is asked at each transaction, on open sockets too."""
         if dt.datetime.now(dt.UTC) >= self.expires_at:
@@ -38,6 +43,11 @@ class KeyPrincipal:
 
     presented: PresentedKey
     workspace_id: uuid.UUID | None
+
+    @property
+    def identity(self) -> str:
+        """As a person's; nobody can pretend to have it."""
+        return self.presented.sha256.hex()
 
     def check(self) -> None:
         """The database's clock decides, at each transaction."""

@@ -73,6 +73,8 @@ ORDER_ORDERINGS = {
     for direction in Direction
 }
 
+VALUES_AT_MOST = 1_000  # in one filter
+
 
 @dataclass(frozen=True, slots=True)
 class OrderFilter:
@@ -110,6 +112,8 @@ class OrderFilter:
 def _is_one_of(
     column: sa.ColumnElement[str], name: str, values: Sequence[str], *, at_most: int
 ) -> sa.ColumnElement[bool]:
+    if len(values) > VALUES_AT_MOST:
+        raise invalid(f"filter.{name}", f"must name at most {VALUES_AT_MOST:,}; it names {len(values):,}.")
     for number, value in enumerate(values):
         if problem := text_problem(value, at_most=at_most):
             raise invalid(f"filter.{name}.{number}", problem)

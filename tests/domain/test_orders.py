@@ -206,6 +206,14 @@ async def test_a_reference_that_cannot_be_stored_is_refused_as_a_filter(tenant: 
     assert [problem.path for problem in refusal.value.problems] == ["filter.references.1"]
 
 
+async def test_a_filter_names_a_thousand_values_at_most(tenant: Tenant) -> None:
+    async with tenant.work() as connection:
+        with pytest.raises(InvalidInput, match="at most 1,000") as refusal:
+            await list_orders(connection, page=PageRequest(9), order_filter=OrderFilter(stages=("packed",) * 1_001))
+
+    assert refusal.value.problems[0].path == "filter.stage"
+
+
 async def test_a_viewer_reads_an_order_and_cannot_change_it(tenant: Tenant) -> None:
     [order] = await tenant.orders(1)
 
