@@ -349,13 +349,13 @@ async def test_amounts_that_cannot_be_stored_are_invalid_input(
     database: Database, tenant: Tenant, operator: Caller
 ) -> None:
     order_id = str((await tenant.orders(1))[0].id)
-    amounts = ["-0.01", "NaN", "sNaN", "Infinity", "-Infinity", "1e12", "1e999999", "0.001", "1e-999999", "9" * 5_000]
+    amounts = ["-0.01", "1e12", "1e999999", "0.001", "1e-999999", "9" * 5_000]
     async with nothing_changes(database):
         for name in ("totalCop", "declaredValueCop"):
             for amount in amounts:
                 given = {"orderId": order_id, name: amount}
                 assert await code_of(operator, d.UPDATE_ORDER, input=given) == "INVALID_INPUT", (name, amount[:20])
-        for nonsense in ("", "x", "1,5", True, [1]):
+        for nonsense in ("", "x", "1,5", "NaN", "sNaN", "-Infinity", True, [1]):
             wrong: dict[str, Any] = {"orderId": order_id, "totalCop": nonsense}
             assert await code_of(operator, d.UPDATE_ORDER, input=wrong) == "GRAPHQL_VALIDATION_FAILED", nonsense
 
