@@ -35,9 +35,9 @@ UNSAFE_BUT_FAST = {
 _REMOVE_WHEN_STOPPED = (
     "import pathlib, shutil, sys, time\n"
     "home = pathlib.Path(sys.argv[1])\n"
-    "until = time.monotonic() + 30\n"
-    "while (home / 'data' / 'postmaster.pid').exists() and time.monotonic() < until: time.sleep(0.1)\n"
-    "shutil.rmtree(home, ignore_errors=True)"
+    "pid, until = home / 'data' / 'postmaster.pid', time.monotonic() + 1_800\n"
+    "while pid.exists() and time.monotonic() < until: time.sleep(0.1)\n"
+    "pid.exists() or shutil.rmtree(home, ignore_errors=True)"  # the other workers may still be at it
 )
 
 

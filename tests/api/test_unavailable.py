@@ -107,13 +107,16 @@ async def test_connections_that_the_network_has_forgotten_cost_one_caller_a_seco
 
 
 async def test_who_finds_no_free_connection_is_told_in_time(
-    behind: Server, served_engine: AsyncEngine, shop: Tenant
+    behind: Server, served_engine: AsyncEngine, shop: Tenant, other_shop: Tenant
 ) -> None:
-    in_hand = await shop.job(items=POOL_SIZE)
+    """Each workspace may write with half of the pool."""
+    in_hand, others = await shop.job(items=POOL_SIZE // 2), await other_shop.job(items=POOL_SIZE // 2)
     headers = credentials(shop)
 
-    async with locked(shop, in_hand):
-        working = [asyncio.create_task(behind.report(item.id, headers=headers)) for item in in_hand.items]
+    async with locked(shop, in_hand), locked(other_shop, others):
+        reports = [(item.id, headers) for item in in_hand.items]
+        reports += [(item.id, credentials(other_shop)) for item in others.items]
+        working = [asyncio.create_task(behind.report(item_id, headers=whose)) for item_id, whose in reports]
         await until(lambda: waiting_for_a_lock(served_engine, POOL_SIZE))
         codes, took_s = await codes_of(*[behind.ask(JOBS, headers=headers) for _ in range(5)])
         assert (await behind.http.get("/health/ready")).status_code == 503

@@ -80,7 +80,8 @@ LITERAL = "mutation {{ upsertCarrierConfig(input: {{carrier: COORDINADORA, {}}})
         ),
         (
             {"shippingDefaults": {"weightKg": "hunter2"}},
-            "Variable '$input' has invalid value at .shippingDefaults.weightKg: Value cannot represent a Decimal.",
+            "Variable '$input' has invalid value at .shippingDefaults.weightKg: "
+            'A number is written in digits with a point, such as "52900.5".',
         ),
         (
             {"shippingDefaults": "hunter2"},
