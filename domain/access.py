@@ -19,8 +19,16 @@ class Access:
     key: PresentedKey | None = None
 
 
-async def find_lasting(connection: AsyncConnection, granted: Collection[Access]) -> set[Access]:
-    """Those that are good still, a member's with the same role; one statement, however many they are.
+@dataclass(frozen=True, slots=True)
+class Lasting:
+    """`granted`: what is good still.  `due`: keys among them whose use is to be recorded, see record_api_key_use."""
+
+    granted: set[Access]
+    due: set[PresentedKey]
+
+
+async def find_lasting(connection: AsyncConnection, granted: Collection[Access]) -> Lasting:
+    """What is good still, a member's with the same role; one statement, however many they are.
 
     Enters no workspace.  PostgreSQL decides by the rows that decide when somebody enters.
     """
@@ -35,8 +43,11 @@ async def find_lasting(connection: AsyncConnection, granted: Collection[Access])
             "sha256s": [sha256 for _, sha256 in keys],
         },
     )
-    found = {row.api_key_id or (row.user_id, row.workspace_id, Role(row.role)) for row in rows}
-    return {each for each in granted if _identity(each) in found}
+    found = {row.api_key_id or (row.user_id, row.workspace_id, Role(row.role)): row.is_use_due for row in rows}
+    return Lasting(
+        {each for each in granted if _identity(each) in found},
+        {each.key for each in granted if each.key is not None and found.get(_identity(each), False)},
+    )
 
 
 def _identity(access: Access) -> object:
@@ -46,7 +57,8 @@ def _identity(access: Access) -> object:
 
 
 _list_access = sa.text(
-    "SELECT user_id, workspace_id, role, api_key_id FROM list_access(:user_ids, :workspace_ids, :api_key_ids, :sha256s)"
+    "SELECT user_id, workspace_id, role, api_key_id, is_use_due "
+    "FROM list_access(:user_ids, :workspace_ids, :api_key_ids, :sha256s)"
 ).bindparams(
     array_parameter("user_ids", sa.Text()),
     array_parameter("workspace_ids", sa.Uuid()),

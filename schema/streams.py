@@ -276,8 +276,10 @@ class Streams:
             return TRY_AGAIN_AFTER_S
         for access, followers in granted.items():
             for follower in followers:
-                if access in lasting:
+                if access in lasting.granted:
                     follower.confirm(asked_at)
                 else:
                     follower.doubt()
+        for key in lasting.due:  # to follow is to use it
+            self._database.record_use(key)
         return ACCESS_ASKED_EVERY_S

@@ -31,18 +31,19 @@ SCOPE = (
     CREATE FUNCTION list_access(
         p_user_ids text[], p_workspace_ids uuid[], p_api_key_ids uuid[], p_secret_sha256s bytea[]
     )
-    RETURNS TABLE (user_id text, workspace_id uuid, role text, api_key_id uuid) LANGUAGE plpgsql VOLATILE AS $$
+    RETURNS TABLE (user_id text, workspace_id uuid, role text, api_key_id uuid, is_use_due boolean)
+    LANGUAGE plpgsql VOLATILE AS $$
     #variable_conflict use_column
     BEGIN
         PERFORM
             set_config('robot_jobs.user_ids', p_user_ids::text, true),
             set_config('robot_jobs.api_key_sha256s', p_secret_sha256s::text, true);
         RETURN QUERY
-            SELECT m.user_id, m.workspace_id, m.role, NULL::uuid
+            SELECT m.user_id, m.workspace_id, m.role, NULL::uuid, false
             FROM unnest(p_user_ids, p_workspace_ids) AS asked (user_id, workspace_id)
             JOIN workspace_members m ON m.user_id = asked.user_id AND m.workspace_id = asked.workspace_id
             UNION ALL
-            SELECT NULL, NULL, NULL, k.id
+            SELECT NULL, NULL, NULL, k.id, coalesce(k.last_used_at < now() - interval '1 minute', true)
             FROM api_keys k
             WHERE k.id = ANY (p_api_key_ids);
         PERFORM

@@ -12,7 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.database import owner_engine
 from domain.access import Access, find_lasting
-from domain.api_keys import CreatedApiKey, PresentedKey, api_keys, enter_workspace_by_key, make_secret
+from domain.api_keys import (
+    CreatedApiKey,
+    PresentedKey,
+    api_keys,
+    enter_workspace_by_key,
+    make_secret,
+    record_api_key_use,
+)
 from domain.base import new_id
 from domain.orders import orders
 from domain.workspaces import Membership, Role, enter_system, enter_workspace, set_member, workspace_members, workspaces
@@ -34,7 +41,7 @@ async def by_key(tenant: Tenant, created: CreatedApiKey) -> Access:
 
 async def lasting(engine: AsyncEngine, *granted: Access) -> set[Access]:
     async with engine.begin() as connection:
-        return await find_lasting(connection, granted)
+        return (await find_lasting(connection, granted)).granted
 
 
 async def as_owner(database: Database, statement: sa.Update | sa.Delete) -> None:
@@ -59,6 +66,19 @@ async def test_all_who_have_access_are_found_with_one_statement(
 
     assert found == granted
     assert len(statements) == 1
+
+
+async def test_a_key_says_when_its_use_is_to_be_recorded(engine: AsyncEngine, tenant: Tenant) -> None:
+    used, unused = [await by_key(tenant, await tenant.key(name)) for name in ("used", "unused")]
+    assert used.key is not None
+    async with engine.begin() as connection:
+        await record_api_key_use(connection, used.key)
+
+    async with engine.begin() as connection:
+        found = await find_lasting(connection, [used, unused, member(tenant)])
+
+    assert found.granted == {used, unused, member(tenant)}
+    assert found.due == {unused.key}
 
 
 async def test_nobody_is_found_when_nobody_is_asked_for(engine: AsyncEngine) -> None:
@@ -127,13 +147,13 @@ async def test_asking_enters_no_workspace_and_leaves_no_sight_behind(
     of_key = await by_key(tenant, await tenant.key())
 
     async with engine.begin() as connection:
-        assert await find_lasting(connection, [member(tenant, Role.ADMIN), of_key])
+        assert (await find_lasting(connection, [member(tenant, Role.ADMIN), of_key])).granted
         for table in (workspace_members, workspaces, orders):
             assert (await connection.execute(sa.select(table))).all() == []
         assert (await connection.execute(sa.select(api_keys.c.id))).all() == []
 
         await enter_workspace(connection, other_tenant.user(Role.VIEWER), other_tenant.workspace_id)
-        assert await find_lasting(connection, [member(tenant)]) == {member(tenant)}
+        assert (await find_lasting(connection, [member(tenant)])).granted == {member(tenant)}
         seen = await connection.execute(sa.select(workspace_members.c.user_id))
         assert seen.scalars().all() == [other_tenant.user(Role.VIEWER)]
         assert (await connection.execute(sa.select(orders))).all() == []

@@ -185,7 +185,7 @@ class Api:
 
     @cached_property
     def database(self) -> Database:
-        return Database(self.engine)
+        return Database(self.engine, available_within_s=TIME_LIMIT_S)  # on a busy machine less is soon over
 
     @cached_property
     def streams(self) -> Streams:

@@ -1,16 +1,18 @@
 """Shared streams: a crowd costs what one costs, and each follower is told as if it were alone."""
 
 import asyncio
+import datetime as dt
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from api.database import owner_engine
+from domain.api_keys import api_keys
 from domain.robot_jobs import ItemResult, JobStatus, ResultStatus, read_completions, update_job_item_result
 from domain.workspaces import Membership, Role, enter_system, enter_workspace, set_member
 from schema import streams
@@ -421,6 +423,37 @@ async def test_one_in_a_crowd_who_loses_access_is_found_without_news(
 
     assert error["extensions"]["code"] == "NOT_A_MEMBER"
     assert len(told) == 1
+
+
+async def test_a_key_that_only_follows_is_in_use(
+    tenant: Tenant, api: Api, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "ACCESS_ASKED_EVERY_S", 0.02)
+    monkeypatch.setattr(streams, "ACCESS_GOOD_FOR_S", 3_600)  # nobody enters again
+    monkeypatch.setattr(streams, "READ_AT_LEAST_EVERY_S", 3_600)
+    in_hand, created = await tenant.job(items=1), await tenant.key()
+    long_ago = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+
+    async def last_used_at() -> dt.datetime | None:
+        async with tenant.work(Role.ADMIN) as connection:
+            return cast(dt.datetime | None, await connection.scalar(sa.select(api_keys.c.last_used_at)))
+
+    async def is_recorded() -> bool:
+        return await last_used_at() not in (None, long_ago)
+
+    async with api.robot(created.secret).follow(FOLLOW_ITEMS, jobId=str(in_hand.job.id)) as stream:
+        hearing = asyncio.create_task(stream.message())
+        await until(lambda: followers_of(api.streams) == 1)
+        await until(is_recorded)  # on entering
+        async with owner_engine(database.urls).begin() as owner:
+            await enter_system(owner)
+            await owner.execute(
+                sa.update(api_keys).where(api_keys.c.id == created.api_key.id).values(last_used_at=long_ago)
+            )
+        await until(is_recorded)
+        hearing.cancel()
+        await asyncio.gather(hearing, return_exceptions=True)
+    await api.database.finish()
 
 
 async def test_who_reads_slowly_is_told_nothing_after_access_was_lost(
