@@ -28,11 +28,13 @@ from api.tokens import Tokens
 from domain.api_keys import ApiKeyNotValid
 from domain.envelopes import KeyRing
 from schema import schema
-from schema.context import Context, WakeUps
+from schema.context import Context
 from schema.database import Database
 from schema.errors import ErrorCode
 from schema.faults import public_error
 from schema.principals import AuthenticationUnavailable, KeyPrincipal, Principal
+from schema.streams import Streams
+from schema.wakeups import WakeUps
 
 # Subscriptions are for WebSockets: as a single answer they would be a fault.
 _ALLOWED = {"GET": {OperationType.QUERY}, "POST": {OperationType.QUERY, OperationType.MUTATION}}
@@ -69,9 +71,10 @@ class Router(GraphQLRouter[Context, None]):
             age_s=settings.socket_max_age_s,
         )
         limits = settings.limits()
+        streams = Streams(database, wakeups)
 
         async def context(connection: HTTPConnection) -> Context:
-            new = Context(database, wakeups, limits=limits, key_ring=key_ring)
+            new = Context(database, streams, limits=limits, key_ring=key_ring)
             if connection.scope["type"] == "http":
                 await new.authenticate(tokens.principal, connection.headers)
             return new

@@ -10,6 +10,7 @@ import strawberry
 
 from domain.workspaces import Role
 from schema.context import Info
+from schema.streams import Follower
 from schema.work import Work
 
 READERS = (Role.VIEWER, Role.OPERATOR, Role.ADMIN, Role.ROBOT)
@@ -47,8 +48,13 @@ def reading(info: Info) -> AbstractAsyncContextManager[Work]:
 
 
 def following(info: Info) -> AbstractAsyncContextManager[Work]:
-    """One look of a subscription: see Context.following."""
+    """The first look of a subscription: see Context.following."""
     return info.context.following(roles_of(info))
+
+
+def follower(info: Info, work: Work) -> Follower:
+    """Who asks, as one who follows from now on where that look was."""
+    return info.context.follower(work.membership, roles_of(info))
 
 
 def roles_of(info: Info) -> tuple[Role, ...]:

@@ -1,18 +1,18 @@
 """What every resolver is given: who asks, and transactions that have entered the workspace."""
 
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from copy import copy
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Protocol, Self
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any, Self
 
 import sqlalchemy.exc
 import strawberry
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from strawberry.fastapi import BaseContext
 
+from domain.access import Access
 from domain.api_keys import (
     ApiKeyNotValid,
     KeyWithWorkspaces,
@@ -37,6 +37,7 @@ from schema.limits import Limits
 from schema.loaders import Loaders
 from schema.principals import AuthenticationUnavailable, KeyPrincipal, Principal, Unauthenticated
 from schema.snapshots import Snapshot, Step
+from schema.streams import Follower, Streams
 from schema.work import Work
 
 ANY_ROLE = tuple(Role)
@@ -51,37 +52,20 @@ class Viewer:
     key: KeyWithWorkspaces | None = None
 
 
-class Watch(Protocol):
-    """A wait for news of one job."""
-
-    async def wait(self, timeout_s: float) -> None:
-        """Until there may be news since the last call, or the time is over.  A hint: the log is the truth."""
-
-
-class WakeUps(Protocol):
-    """How processes tell each other that a job has news."""
-
-    def announce(self, job_id: uuid.UUID) -> None:
-        """Tell all processes, soon, that the job has news.  Call it after the commit."""
-
-    def watch(self, job_id: uuid.UUID) -> AbstractContextManager[Watch]:
-        """Hear of the job from now on."""
-
-
 class Context(BaseContext):
     """One per HTTP request and one per WebSocket: it holds no connection and caches nothing that may change."""
 
     def __init__(
         self,
         database: Database,
-        wakeups: WakeUps,
+        streams: Streams,
         *,
         limits: Limits = Limits(),  # noqa: B008 -- frozen
         key_ring: KeyRing | None = None,
     ) -> None:
         super().__init__()
         self._database = database
-        self.wakeups = wakeups
+        self.streams = streams
         self.limits = limits
         self.key_ring = key_ring
         self.principal: Principal | KeyPrincipal | None = None
@@ -147,7 +131,7 @@ class Context(BaseContext):
             _check_role(work, roles)
             yield work
         for job_id in work.announced:
-            self.wakeups.announce(job_id)
+            self.streams.wakeups.announce(job_id)
 
     @asynccontextmanager
     async def one_snapshot(self) -> AsyncIterator[None]:
@@ -183,6 +167,16 @@ class Context(BaseContext):
         """As `reading`, for streams: they wait for their turn however many they are, and none fails for the crowd."""
         async with self._database.turn_of_follower(), self.reading(roles) as work:
             yield work
+
+    def follower(self, membership: Membership, roles: tuple[Role, ...]) -> Follower:
+        """Who asks, as one who follows in that workspace from now on; it need not have been named."""
+        principal = self._checked_principal()
+        own = self.fresh()
+        own.principal = replace(principal, workspace_id=membership.workspace_id)
+        look = partial(own.following, roles)
+        if isinstance(principal, Principal):
+            return Follower(look, Access(membership), principal.expires_at)
+        return Follower(look, Access(membership, principal.presented), None)
 
     @asynccontextmanager
     async def _read(self, step: Step[Any]) -> AsyncIterator[Any]:

@@ -44,7 +44,7 @@ def public_error(error: GraphQLError, *, suggests: bool = True) -> GraphQLError:
     if isinstance(cause, CannotGetOperationTypeError | MissingQueryError):
         message = "The request names no operation of its document."
         return _with_code(error, message, ErrorCode.BAD_REQUEST.value)
-    if _is_unreachable(cause):
+    if is_unreachable(cause):
         logger.warning("the database cannot be reached: %s", cause)
         message = "The database cannot be reached now; try again in a moment."
         return _with_code(error, message, ErrorCode.SERVICE_UNAVAILABLE.value)
@@ -112,7 +112,8 @@ def _kind_of(value: str) -> str:
     return {"'": "a string", '"': "a string", "[": "a list", "(": "a list", "{": "an object"}.get(value[:1], "a name")
 
 
-def _is_unreachable(cause: Exception) -> bool:
+def is_unreachable(cause: Exception) -> bool:
+    """Whether it says that the database is away: what was tried may go well in a moment."""
     if isinstance(cause, sqlalchemy.exc.DBAPIError):
         sqlstate = getattr(cause.orig, "sqlstate", None) or ""
         is_passing = sqlstate in _PASSING or sqlstate.startswith("08")

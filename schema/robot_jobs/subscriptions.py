@@ -1,27 +1,25 @@
-"""Jobs live.  The log is the truth and wake-ups are hints: every stream reads on from its own cursor."""
+"""Jobs live: each stream goes on from its own cursor, and reads are shared by those who follow the same job."""
 
 import asyncio
 import re
 import time
 import uuid
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Annotated
 
 import strawberry
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import DomainError
-from domain.robot_jobs import RobotJobNotFound, find_robot_jobs, list_failures, measure_pace, read_completions
-from schema.access import following, subscription
+from domain.robot_jobs import RobotJobNotFound, find_robot_jobs
+from schema.access import follower, following, subscription
 from schema.context import Info
 from schema.ids import parse_id
-from schema.robot_jobs.types import KnownOfJob, RobotJob, RobotJobItem
+from schema.robot_jobs import feeds
+from schema.robot_jobs.feeds import CompletionFeed, ProgressFeed, Stretch, get_progress, read_stretch
+from schema.robot_jobs.types import RobotJob, RobotJobItem
 from schema.selections import is_selected
-
-# Access is asked again with every read, and there is a read at least this often: a revoked member or an expired token
-# ends the stream within that time, and a lost wake-up costs no more than that.
-READ_AT_LEAST_EVERY_S = 4.0
-PROGRESS_AT_MOST_EVERY_S = 0.25
 
 _CURSOR = re.compile(r"(\d{1,18})\.([0-9a-f]{8})")
 
@@ -58,54 +56,45 @@ class RobotJobSubscriptions:
         job_id: JobId,
         after: Annotated[str | None, strawberry.argument(description='The last cursor seen, or "0".')] = None,
     ) -> AsyncGenerator[RobotJobItemCompleted, None]:
-        context, followed = info.context, parse_id("jobId", job_id)
-        with context.wakeups.watch(followed) as watch:  # before the first read, so that nothing falls between
-            seen = await _first_seq(info, followed, after)
+        followed = parse_id("jobId", job_id)
+        async with following(info) as work:
+            stretch = await _first_stretch(work.connection, followed, after)
+            own = follower(info, work)
+        key = CompletionFeed, work.membership.workspace_id, followed
+        with info.context.streams.follow(own, key, partial(CompletionFeed, stretch.job)) as feed:
             while True:
-                async with following(info) as work:
-                    read = await read_completions(work.connection, followed, after_seq=seen)
-                for completion in read.completions:
+                for completion in stretch.completions:
+                    await own.check()
                     yield RobotJobItemCompleted(
                         cursor=encode_event_cursor(followed, completion.seq),
                         item=RobotJobItem.from_domain(completion.item),
                         job=RobotJob.from_domain(completion.job),
                     )
-                    seen = completion.seq
-                if read.is_all_told:
+                if stretch.is_end:
                     return
-                if not read.has_more:
-                    await watch.wait(READ_AT_LEAST_EVERY_S)
+                stretch.completions.clear()  # those who wait long keep nothing
+                stretch = await feed.next(own, stretch.up_to)
 
     @subscription(
         "The newest state of a job: at once, then whenever it changes, at most four times a second, the last state "
         "always.  Ends when the job is finished."
     )
     async def robot_job_progress(self, info: Info, job_id: JobId) -> AsyncGenerator[RobotJob, None]:
-        context, followed = info.context, parse_id("jobId", job_id)
-        asked = {name for name in ("progress", "failures") if is_selected(info, name)}
-        told, told_at = -1, 0.0
-        with context.wakeups.watch(followed) as watch:
+        followed = parse_id("jobId", job_id)
+        asked = frozenset(name for name in ("progress", "failures") if is_selected(info, name))
+        async with following(info) as work:
+            progress = await get_progress(work.connection, followed, asked)
+            own = follower(info, work)
+        key = ProgressFeed, work.membership.workspace_id, followed, asked
+        with info.context.streams.follow(own, key, partial(ProgressFeed, progress, asked)) as feed:
             while True:
-                async with following(info) as work:
-                    job = (await find_robot_jobs(work.connection, [followed])).get(followed)
-                    if job is None:
-                        raise RobotJobNotFound(followed)
-                    known = await _read_known(work.connection, followed, asked) if job.last_event_seq != told else None
-                if job.last_event_seq != told:
-                    told, told_at = job.last_event_seq, time.monotonic()
-                    yield RobotJob.from_domain(job, known)
-                if not job.status.is_active:
+                told_at = time.monotonic()
+                yield RobotJob.from_domain(progress.job, progress.known)
+                if not progress.job.status.is_active:
                     return
-                await watch.wait(READ_AT_LEAST_EVERY_S)
-                await asyncio.sleep(told_at + PROGRESS_AT_MOST_EVERY_S - time.monotonic())
-
-
-async def _read_known(connection: AsyncConnection, job_id: uuid.UUID, asked: set[str]) -> KnownOfJob:
-    """What the client asks of the job, of the same snapshot as the job itself."""
-    return KnownOfJob(
-        pace=(await measure_pace(connection, [job_id]))[job_id] if "progress" in asked else None,
-        failures=(await list_failures(connection, [job_id]))[job_id] if "failures" in asked else None,
-    )
+                await asyncio.sleep(told_at + feeds.PROGRESS_AT_MOST_EVERY_S - time.monotonic())
+                progress = await feed.next(own, progress.job.last_event_seq)
+                await own.check()
 
 
 def encode_event_cursor(job_id: uuid.UUID, seq: int) -> str:
@@ -113,16 +102,15 @@ def encode_event_cursor(job_id: uuid.UUID, seq: int) -> str:
     return f"{seq}.{job_id.hex[-8:]}"
 
 
-async def _first_seq(info: Info, job_id: uuid.UUID, after: str | None) -> int:
-    """The number to go on from.  Raises InvalidCursor, RobotJobNotFound."""
+async def _first_stretch(connection: AsyncConnection, job_id: uuid.UUID, after: str | None) -> Stretch:
+    """What is told first.  Raises InvalidCursor, RobotJobNotFound."""
     if after == "0":
-        return 0
-    async with following(info) as work:
-        job = (await find_robot_jobs(work.connection, [job_id])).get(job_id)
+        return await read_stretch(connection, job_id, after_seq=0)
+    job = (await find_robot_jobs(connection, [job_id])).get(job_id)
     if job is None:
         raise RobotJobNotFound(job_id)
     if after is None:
-        return job.last_event_seq
+        return Stretch(job, [], job.last_event_seq)
     found = _CURSOR.fullmatch(after)
     if found is None:
         raise InvalidCursor("is not one of this subscription's.")
@@ -130,4 +118,4 @@ async def _first_seq(info: Info, job_id: uuid.UUID, after: str | None) -> int:
         raise InvalidCursor("belongs to another job.")
     if int(found[1]) > job.last_event_seq:
         raise InvalidCursor(f"is from the future: the job's newest event is number {job.last_event_seq}.")
-    return int(found[1])
+    return await read_stretch(connection, job_id, after_seq=int(found[1]))

@@ -13,7 +13,7 @@ from websockets.typing import Subprotocol
 
 from api.database import DatabaseUrls, owner_engine
 from domain.workspaces import Membership, Role, enter_system, set_member
-from schema.robot_jobs.subscriptions import READ_AT_LEAST_EVERY_S
+from schema.streams import READ_AT_LEAST_EVERY_S
 from tests.servers import FOLLOW, PATIENCE_S, Server, Socket, credentials, open_socket, raw_socket, token, until
 from tests.tenants import Tenant
 

@@ -5,7 +5,7 @@ import asyncio
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from schema.robot_jobs.subscriptions import READ_AT_LEAST_EVERY_S
+from schema.streams import READ_AT_LEAST_EVERY_S
 from tests.conftest import Database
 from tests.servers import Server, credentials, open_socket, running_server, settings_for, until
 from tests.tenants import Tenant

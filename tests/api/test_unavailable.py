@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.database import DatabaseUrls
+from schema.streams import ACCESS_GOOD_FOR_S
 from tests.api.network import Network
 from tests.api.test_stopping import locked
 from tests.servers import FOLLOW, REPORT, Server, credentials, open_socket, running_server, settings_for, until
@@ -88,6 +89,52 @@ async def test_everybody_is_told_in_time_and_the_first_afterwards_is_answered(
             assert (await behind.http.get("/health/ready")).status_code == 200
 
     assert (await shop.read(in_hand.job.id)).items[0].status == "pending"
+    assert "Traceback" not in behind.log.read_text()
+
+
+@pytest.mark.parametrize("trouble", ["cut", "silence", "forget"])
+async def test_streams_outlive_a_short_absence_of_the_database(
+    behind: Server, network: Network, shop: Tenant, trouble: str
+) -> None:
+    in_hand = await shop.job(items=3)
+    headers = credentials(shop)
+
+    async with open_socket(behind, headers) as first, open_socket(behind, headers) as second:
+        for socket in (first, second):
+            await socket.follow(in_hand.job.id, after="0")
+        await shop.succeed(in_hand.items[0])
+        told = [[await socket.completion()] for socket in (first, second)]
+
+        await getattr(network, trouble)()
+        await shop.succeed(in_hand.items[1])
+        if trouble == "cut":
+            await until(lambda: "trying again" in behind.log.read_text())
+        await network.mend()
+        for each, socket in zip(told, (first, second), strict=True):
+            each.append(await socket.completion())
+        await shop.succeed(in_hand.items[2])
+        for each, socket in zip(told, (first, second), strict=True):
+            each.extend(await socket.completions())
+
+    assert told[0] == told[1]
+    assert [each["item"]["id"] for each in told[0]] == [str(item.id) for item in in_hand.items]
+    assert "Traceback" not in behind.log.read_text()
+
+
+async def test_a_stream_is_told_when_the_database_stays_away(behind: Server, network: Network, shop: Tenant) -> None:
+    in_hand = await shop.job(items=2, succeeded=1)
+
+    async with open_socket(behind, credentials(shop)) as socket:
+        await socket.follow(in_hand.job.id, after="0")
+        await socket.completion()
+        await network.silence()
+        started = time.monotonic()
+        ended = await socket.receive()
+        took_s = time.monotonic() - started
+        await network.mend()
+
+    assert ended["payload"]["errors"][0]["extensions"]["code"] == "SERVICE_UNAVAILABLE"
+    assert took_s < ACCESS_GOOD_FOR_S + 3 * LIMIT_S
     assert "Traceback" not in behind.log.read_text()
 
 

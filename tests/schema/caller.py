@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,6 +22,7 @@ from schema.context import Context
 from schema.database import Database
 from schema.limits import Limits
 from schema.principals import KeyPrincipal, Principal
+from schema.streams import Streams
 from tests.conftest import Database as TestDatabase
 from tests.domain.secrets import KEY_RING
 from tests.tenants import Tenant
@@ -125,13 +127,13 @@ class Caller:
     """Somebody with, or without, a good token."""
 
     database: Database
-    wakeups: MemoryWakeUps
+    streams: Streams
     principal: Principal | KeyPrincipal | None
     key_ring: KeyRing | None = KEY_RING
     limits: Limits = field(default_factory=Limits)
 
     def context(self) -> Context:
-        context = Context(self.database, self.wakeups, limits=self.limits, key_ring=self.key_ring)
+        context = Context(self.database, self.streams, limits=self.limits, key_ring=self.key_ring)
         context.principal = self.principal
         return context
 
@@ -174,23 +176,31 @@ class Caller:
             await results.aclose()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Api:
-    """The API on the test's database."""
+    """The API on the test's database: as one process, whose callers share what they follow."""
 
     engine: AsyncEngine
     wakeups: MemoryWakeUps
 
+    @cached_property
+    def database(self) -> Database:
+        return Database(self.engine, available_within_s=TIME_LIMIT_S)  # on a busy machine less is soon over
+
+    @cached_property
+    def streams(self) -> Streams:
+        return Streams(self.database, self.wakeups)
+
     def nobody(self) -> Caller:
-        return Caller(Database(self.engine), self.wakeups, None)
+        return Caller(self.database, self.streams, None)
 
     def caller(self, user_id: str, workspace_id: uuid.UUID | None = None, *, expires_in_s: float = 3_600) -> Caller:
         expires_at = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=expires_in_s)
-        return Caller(Database(self.engine), self.wakeups, Principal(user_id, expires_at, workspace_id))
+        return Caller(self.database, self.streams, Principal(user_id, expires_at, workspace_id))
 
     def robot(self, secret: str, workspace_id: uuid.UUID | None = None) -> Caller:
         """With an API key."""
-        return Caller(Database(self.engine), self.wakeups, KeyPrincipal(PresentedKey.of(secret), workspace_id))
+        return Caller(self.database, self.streams, KeyPrincipal(PresentedKey.of(secret), workspace_id))
 
     def member(self, tenant: Tenant, role: Role = Role.OPERATOR) -> Caller:
         return self.caller(tenant.user(role), tenant.workspace_id)

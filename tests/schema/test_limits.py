@@ -9,7 +9,6 @@ from graphql import GraphQLObjectType, get_introspection_query, get_named_type
 
 from schema import schema
 from schema.context import Context
-from schema.database import Database
 from schema.limits import LENGTHS, Limits
 from tests.schema.caller import Api, Caller
 
@@ -20,7 +19,7 @@ def caller(api: Api, limits: Limits) -> Any:
     """Executes as nobody does: refusals of a document come before those of who asks."""
 
     async def execute(document: str, **variables: object) -> Any:
-        context = Context(Database(api.engine), api.wakeups, limits=limits)
+        context = Context(api.database, api.streams, limits=limits)
         return await schema.execute(document, variable_values=variables, context_value=context)
 
     return execute
@@ -161,7 +160,7 @@ async def test_fragments_count_where_they_are_spread(api: Api) -> None:
 
 async def test_operations_of_one_document_are_measured_each_for_itself(api: Api) -> None:
     document = "query Small { orders(first: 1) { nodes { id } } } query Large { orders(first: 100) { nodes { id } } }"
-    context = Context(Database(api.engine), api.wakeups, limits=Limits(cost=50))
+    context = Context(api.database, api.streams, limits=Limits(cost=50))
 
     small, large = [
         await schema.execute(document, context_value=context, operation_name=name) for name in ("Small", "Large")

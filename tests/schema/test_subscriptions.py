@@ -12,7 +12,8 @@ import domain.robot_jobs
 from domain.base import new_id
 from domain.robot_jobs import JobStatus, RobotJobItem, retry_failed_items, update_job_status
 from domain.workspaces import Role
-from schema.robot_jobs import subscriptions
+from schema import streams
+from schema.robot_jobs import feeds
 from tests.conftest import Database
 from tests.domain.ledger import counted_statements
 from tests.schema.caller import Api, Caller, MemoryWakeUps, remove_member
@@ -32,11 +33,13 @@ def told(message: Any) -> tuple[str, str, int, str, int, int]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Streams that look again after a moment, woken or not."""
-    monkeypatch.setattr(subscriptions, "READ_AT_LEAST_EVERY_S", 0.02)
+    monkeypatch.setattr(streams, "READ_AT_LEAST_EVERY_S", 0.02)
+    monkeypatch.setattr(streams, "ACCESS_ASKED_EVERY_S", 0.02)
 
 
 def test_access_and_log_are_read_again_within_five_seconds() -> None:
-    assert subscriptions.READ_AT_LEAST_EVERY_S < 5
+    assert streams.READ_AT_LEAST_EVERY_S < 5
+    assert streams.ACCESS_ASKED_EVERY_S < streams.ACCESS_GOOD_FOR_S < 5
 
 
 # robotJobItemCompleted
@@ -281,12 +284,12 @@ async def test_what_happens_between_the_first_read_and_the_wait_is_told(
 
     async def read_then_report(*arguments: Any, **options: Any) -> Any:
         found = await read(*arguments, **options)
-        monkeypatch.setattr(subscriptions, "read_completions", read)
+        monkeypatch.setattr(feeds, "read_completions", read)
         await report(robot, in_hand.items[0])
         return found
 
-    monkeypatch.setattr(subscriptions, "READ_AT_LEAST_EVERY_S", 3_600)
-    monkeypatch.setattr(subscriptions, "read_completions", read_then_report)
+    monkeypatch.setattr(streams, "READ_AT_LEAST_EVERY_S", 3_600)
+    monkeypatch.setattr(feeds, "read_completions", read_then_report)
     async with robot.follow(FOLLOW_ITEMS, jobId=str(in_hand.job.id)) as stream:
         assert len(await stream.rest()) == 1
 
@@ -366,7 +369,7 @@ async def test_progress_says_nothing_while_nothing_changes(
     tenant: Tenant, robot: Caller, wakeups: MemoryWakeUps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_hand = await tenant.job(items=1)
-    monkeypatch.setattr(subscriptions, "PROGRESS_AT_MOST_EVERY_S", 0.0)
+    monkeypatch.setattr(feeds, "PROGRESS_AT_MOST_EVERY_S", 0.0)
 
     async with robot.follow(FOLLOW_PROGRESS, jobId=str(in_hand.job.id)) as stream:
         await stream.message()
