@@ -135,6 +135,7 @@ def _serve(
     import uvicorn
 
     from api.app import create_app
+    from api.connections import Connection
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -152,6 +153,7 @@ def _serve(
     api = create_app(settings, urls, tokens, key_ring=key_ring)
     config = uvicorn.Config(
         api,
+        http=Connection,
         ws="websockets-sansio",
         ws_per_message_deflate=False,
         ws_max_size=settings.max_body_bytes,
