@@ -347,6 +347,7 @@ async def test_silent_streams_are_kept_alive_until_they_are_too_old(hasty_server
     received = []
 
     async with (
+        asyncio.timeout(PATIENCE_S),
         open_events(hasty_server, credentials(shop), FOLLOW, request) as events,
         open_events(hasty_server, credentials(shop), FOLLOW, request, accept=APOLLO) as multipart,
     ):
