@@ -135,6 +135,7 @@ def _serve(
     import uvicorn
 
     from api.app import create_app
+    from api.connections import Connection
     from api.websocket_protocol import WebSocketProtocol
 
     class Server(uvicorn.Server):
@@ -153,6 +154,7 @@ def _serve(
     api = create_app(settings, urls, tokens, key_ring=key_ring)
     config = uvicorn.Config(
         api,
+        http=Connection,
         ws=WebSocketProtocol,
         ws_per_message_deflate=False,
         ws_max_size=settings.max_body_bytes,

@@ -3,7 +3,8 @@
 import asyncio
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from datetime import timedelta
 from typing import Any, cast
 
@@ -15,14 +16,16 @@ from strawberry.exceptions import ConnectionRejectionError
 from strawberry.fastapi import GraphQLRouter
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
+from strawberry.types.execution import ExecutionResult
 from strawberry.types.graphql import OperationType
 from strawberry.types.unset import UNSET, UnsetType
 
 from api.good_keys import GoodKeys
 from api.graphiql import asks_for_graphiql, graphiql_page
 from api.graphql_sockets import OpenSockets, SocketHandler, SocketLimits, SocketMessages, TryAgainLater
+from api.graphql_streams import Form, OpenStreams, StreamedAnswer, StreamLimits, single_answer
 from api.rate_limit import RateLimiter
-from api.requests import JSON, Asked, Refusal, decode_json, read_request, response_type
+from api.requests import JSON, Accepted, Asked, Refusal, accepted_forms, decode_json, read_request
 from api.settings import Settings
 from api.tokens import Tokens
 from domain.api_keys import ApiKeyNotValid
@@ -36,10 +39,14 @@ from schema.principals import AuthenticationUnavailable, KeyPrincipal, Principal
 from schema.streams import Streams
 from schema.wakeups import WakeUps
 
-# Subscriptions are for WebSockets: as a single answer they would be a fault.
+# Subscriptions are streams: as a single answer they would be a fault.
 _ALLOWED = {"GET": {OperationType.QUERY}, "POST": {OperationType.QUERY, OperationType.MUTATION}}
 _DRAINED_TIMES = 32
 _STATUS = {ErrorCode.SERVICE_UNAVAILABLE.value: 503, ErrorCode.INTERNAL_ERROR.value: 500}
+
+
+class SubscriptionAsked(Exception):
+    """The operation is a subscription: its answer is a stream, or none."""
 
 
 class Router(GraphQLRouter[Context, None]):
@@ -70,6 +77,13 @@ class Router(GraphQLRouter[Context, None]):
             idle_s=settings.socket_idle_timeout_s,
             age_s=settings.socket_max_age_s,
         )
+        self.streams = OpenStreams(
+            StreamLimits(
+                per_caller=settings.streams_per_user,
+                age_s=settings.socket_max_age_s,
+                heartbeat_s=settings.stream_heartbeat_s,
+            )
+        )
         limits = settings.limits()
         streams = Streams(database, wakeups)
 
@@ -98,8 +112,8 @@ class Router(GraphQLRouter[Context, None]):
         return await self._answer(request, context)
 
     async def stop(self) -> None:
-        """Close the sockets, and let what runs run for so long; whoever has no answer then is told so."""
-        await self.sockets.stop()
+        """Close sockets and streams, and let the rest run for so long; whoever has no answer then is told so."""
+        await asyncio.gather(self.sockets.stop(), self.streams.stop())
         asyncio.get_running_loop().call_later(self._shutdown_timeout_s, self._cut_off)
 
     def _cut_off(self) -> None:
@@ -112,19 +126,13 @@ class Router(GraphQLRouter[Context, None]):
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._running.add(task)
         try:
-            media_type = response_type(request.headers.get("accept"))
+            accepted = accepted_forms(request.headers.get("accept"))
+            media_type = accepted.media_type or JSON
             await self._admit(request, context)
             asked = await read_request(request, max_batch=min(self._max_batch, self.rates.per_minute))
             if isinstance(asked, Asked):
-                body, status = await self._execute(asked, context, request.method)
-                if media_type == JSON and status == 400:
-                    status = 200
-                return _response(self.encode_json(body), status, media_type)
-            if len(asked) > 1:
-                self._count(rate_key(context.principal), len(asked) - 1)
-            # One after the other, each in a snapshot of its own: a batch is no more than its operations in order.
-            answers = [await self._execute_of_batch(each, context.fresh()) for each in asked]
-            return _response(self.encode_json(answers), 200, media_type)
+                return await self._answer_one(asked, context, accepted, request.method)
+            return await self._answer_batch(asked, context, accepted)
         except Refusal as refusal:
             return refusal_response(refusal, media_type)
         except asyncio.CancelledError:
@@ -136,6 +144,27 @@ class Router(GraphQLRouter[Context, None]):
             return fault_response(fault, media_type)
         finally:
             self._running.discard(task)
+
+    async def _answer_one(self, asked: Asked, context: Context, accepted: Accepted, method: str) -> Response:
+        try:
+            body, status = await self._execute(asked, context, method)
+        except SubscriptionAsked:
+            return self._stream(asked, context, accepted.stream)
+        if accepted.media_type is None and accepted.stream is not None:
+            return single_answer(accepted.stream, body)
+        media_type = accepted.media_type or JSON
+        if media_type == JSON and status == 400:
+            status = 200
+        return _response(self.encode_json(body), status, media_type)
+
+    async def _answer_batch(self, asked: list[Asked], context: Context, accepted: Accepted) -> Response:
+        if accepted.media_type is None:
+            raise Refusal(406, f"A batch is answered in {JSON}; Accept does not take it.")
+        if len(asked) > 1:
+            self._count(rate_key(context.principal), len(asked) - 1)
+        # One after the other, each in a snapshot of its own: a batch is no more than its operations in order.
+        answers = [await self._execute_of_batch(each, context.fresh()) for each in asked]
+        return _response(self.encode_json(answers), 200, accepted.media_type)
 
     async def _admit(self, request: Request, context: Context) -> None:
         if self.sockets.is_stopping:  # on a connection that was kept from before
@@ -175,7 +204,10 @@ class Router(GraphQLRouter[Context, None]):
         return rate_limited(self.rates, wait_s) if wait_s else None
 
     async def _execute(self, asked: Asked, context: Context, method: str) -> tuple[dict[str, Any], int]:
-        """The answer, and its status in the newer media type: a request that could not be executed has no data."""
+        """The answer, and its status in the newer media type: a request that could not be executed has no data.
+
+        Raises SubscriptionAsked, which is not begun here, and Refusal.
+        """
         try:
             result = await self.schema.execute(
                 asked.query,
@@ -191,8 +223,7 @@ class Router(GraphQLRouter[Context, None]):
             return _errors(f"The document has no operation {which}.", ErrorCode.BAD_REQUEST), 400
         except InvalidOperationTypeError as error:
             if error.operation_type is OperationType.SUBSCRIPTION:
-                message = "Subscriptions need a WebSocket (graphql-transport-ws) at this address."
-                raise Refusal(400, message) from None
+                raise SubscriptionAsked from None
             raise Refusal(405, "A mutation must be sent with POST.", headers={"Allow": "POST"}) from None
         if not result.errors:
             return {"data": result.data}, 200
@@ -206,8 +237,34 @@ class Router(GraphQLRouter[Context, None]):
         """What is refused of a batch keeps nobody from the answers of the others, which may have changed something."""
         try:
             return (await self._execute(asked, context, "POST"))[0]
+        except SubscriptionAsked:
+            return _errors("A subscription cannot be part of a batch: send it alone.", ErrorCode.BAD_REQUEST)
         except Refusal as refusal:
             return _errors(refusal.message, refusal.code, **refusal.facts)
+
+    def _stream(self, asked: Asked, context: Context, form: Form | None) -> Response:
+        if form is None:
+            raise Refusal(
+                400,
+                "A subscription is a stream: follow it over a WebSocket (graphql-transport-ws) at this address, or "
+                "send Accept: text/event-stream, or Accept: multipart/mixed;subscriptionSpec=1.0.",
+            )
+
+        async def results() -> AsyncGenerator[ExecutionResult, None]:
+            source = await self.schema.stream(
+                asked.query,
+                variable_values=asked.variables,
+                context_value=context,
+                root_value=None,
+                operation_name=asked.operation_name,
+                operation_extensions=asked.extensions,
+                allowed_operation_types={OperationType.SUBSCRIPTION},
+            )
+            async with aclosing(source):
+                async for result in source:
+                    yield cast(ExecutionResult, result)  # nothing else comes of a subscription
+
+        return StreamedAnswer(form, results, self.streams, caller=rate_key(context.principal))
 
     def decode_json(self, data: str | bytes) -> object:
         """For sockets, which know one kind of error only."""

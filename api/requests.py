@@ -10,6 +10,7 @@ from typing import Any
 
 from starlette.requests import Request
 
+from api.graphql_streams import EVENT_STREAM, MULTIPART, Form
 from schema.errors import ErrorCode
 
 GRAPHQL_RESPONSE = "application/graphql-response+json"
@@ -50,36 +51,63 @@ class Asked:
 # ---------------------------------------------------------------------------------------------- the answer's form
 
 
-def response_type(accept: str | None) -> str:
-    """The media type of the answer.  Raises Refusal (406) when the sender takes neither.
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What the sender takes: for an answer that is one, and for a subscription; at least one of them."""
 
-    Who does not care gets what clients of old expect; of two that are liked alike, the newer one.
-    """
+    media_type: str | None
+    stream: Form | None
+
+
+def accepted_forms(accept: str | None) -> Accepted:
+    """In which form the sender takes the answer.  Raises Refusal (406) when it takes none of ours."""
     if accept is None or not accept.strip() or accept.strip() == "*/*":
-        return JSON
+        return Accepted(JSON, None)
+    ranges = [_media_range(part) for part in accept.split(",")]
+    accepted = Accepted(_response_type([(name, quality) for name, quality, _ in ranges]), _stream_form(ranges))
+    if accepted.media_type is None and accepted.stream is None:
+        raise Refusal(
+            406,
+            f"The answer can be {GRAPHQL_RESPONSE} or {JSON}, a subscription's text/event-stream or multipart/mixed; "
+            "Accept takes none of them.",
+        )
+    return accepted
+
+
+def _stream_form(ranges: list[tuple[str, float, dict[str, str]]]) -> Form | None:
+    """Of two that are liked alike the first.  It must be named: who takes anything expects an answer that ends."""
+    liked: list[tuple[float, Form]] = []
+    for name, quality, parameters in ranges:
+        if name == "text/event-stream":
+            liked.append((quality, EVENT_STREAM))
+        elif name == "multipart/mixed" and parameters.get("subscriptionspec") == "1.0":
+            liked.append((quality, MULTIPART))
+    best = max(liked, key=lambda each: each[0], default=(0.0, None))
+    return best[1] if best[0] > 0 else None
+
+
+def _response_type(ranges: list[tuple[str, float]]) -> str | None:
+    """Who does not care gets what clients of old expect; of two that are liked alike, the newer one."""
     liked = {JSON: (0.0, 0, 0), GRAPHQL_RESPONSE: (0.0, 0, 0)}
-    ranges = [_quality(part) for part in accept.split(",")]
     for prefers, media_type in enumerate((JSON, GRAPHQL_RESPONSE)):
         for names, is_exact in ((media_type, 1), ("application/*", 0), ("*/*", 0)):  # the most exact range decides
             if found := [quality for name, quality in ranges if name == names]:
                 liked[media_type] = (max(found), is_exact, prefers if is_exact else -prefers)
                 break
     best = max(liked, key=lambda media_type: liked[media_type])
-    if liked[best][0] <= 0:
-        raise Refusal(406, f"The answer can be {GRAPHQL_RESPONSE} or {JSON}; Accept takes neither.")
-    return best
+    return best if liked[best][0] > 0 else None
 
 
-def _quality(media_range: str) -> tuple[str, float]:
-    name, *parameters = (part.strip() for part in media_range.split(";"))
-    for parameter in parameters:
-        key, _, value = parameter.partition("=")
-        if key.strip().lower() == "q":
-            try:
-                return name.lower(), float(value)
-            except ValueError:
-                return name.lower(), 0.0
-    return name.lower(), 1.0
+def _media_range(text: str) -> tuple[str, float, dict[str, str]]:
+    """Its name, quality and parameters."""
+    name, *rest = (part.strip() for part in text.split(";"))
+    pairs = (parameter.partition("=") for parameter in rest)
+    parameters = {key.strip().lower(): value.strip().strip("\"'") for key, _, value in pairs}
+    try:
+        quality = float(parameters.get("q", 1.0))
+    except ValueError:
+        quality = 0.0
+    return name.lower(), quality, parameters
 
 
 # ---------------------------------------------------------------------------------------------- the request

@@ -94,7 +94,20 @@ class Settings(BaseSettings):
         600.0, gt=0, le=86_400, description="How long a WebSocket may be open without a running operation."
     )
     socket_max_age_s: float = Field(
-        86_400.0, gt=0, le=604_800, description="How long a WebSocket may be open at all; clients then connect again."
+        86_400.0,
+        gt=0,
+        le=604_800,
+        description="How long a WebSocket, or a subscription over HTTP, may be open; clients then connect again.",
+    )
+    streams_per_user: int = Field(
+        100, ge=1, le=10_000, description="Subscriptions over HTTP of one user at once, per process."
+    )
+    stream_heartbeat_s: float = Field(
+        12.0,
+        gt=0,
+        le=600,
+        description="How often a subscription over HTTP without news says that it lives. Proxies on the way must wait "
+        "for longer.",
     )
     pool_size: int = Field(10, ge=1, le=500, description="Database connections per process.")
     pool_timeout_s: float = Field(

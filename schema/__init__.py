@@ -61,7 +61,10 @@ class Mutation(RobotJobMutations, OrderMutations, CarrierConfigMutations, ApiKey
     pass
 
 
-@strawberry.type(description="Everything that can be followed live, over WebSocket (graphql-transport-ws).")
+@strawberry.type(
+    description="Everything that can be followed live, over WebSocket (graphql-transport-ws), Server-Sent Events "
+    "(graphql-sse) or multipart (subscriptionSpec=1.0)."
+)
 class Subscription(RobotJobSubscriptions):
     pass
 

@@ -77,7 +77,7 @@ describe(
     BAD_REQUEST="The request is not a GraphQL request, or does not say which operation is meant.",
     BODY_TOO_LARGE="The request's body is over the limit.",
     QUERY_TOO_COMPLEX="The operation asks too much at once; `limit` says which limit it is over.",
-    TOO_MANY_OPERATIONS="More operations in one batch, or at once on one socket, than are allowed.",
+    TOO_MANY_OPERATIONS="More operations in one batch, on one socket or in streams of one user than are allowed.",
     RATE_LIMITED="More operations in a minute than are allowed; try again later.",
     GRAPHQL_PARSE_FAILED="The document is not GraphQL.",
     GRAPHQL_VALIDATION_FAILED="The document or its variables do not fit the schema.",

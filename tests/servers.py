@@ -260,3 +260,77 @@ async def open_socket(server: Server, payload: Mapping[str, str]) -> AsyncIterat
         await socket.send({"type": "connection_init", "payload": payload})
         assert await socket.receive() == {"type": "connection_ack"}
         yield socket
+
+
+class Events:
+    """The client's end of Server-Sent Events."""
+
+    def __init__(self, answer: httpx.Response) -> None:
+        self.answer = answer
+        self._lines = answer.aiter_lines()
+
+    async def receive(self, *, within_s: float = PATIENCE_S) -> tuple[str, Any] | None:
+        """The next event and its data, or "" and what a comment says; None at the end of the answer."""
+        event, data = "", ""
+        async with asyncio.timeout(within_s):
+            async for line in self._lines:
+                field, _, value = line.partition(":")
+                match field:
+                    case "event":
+                        event = value.strip()
+                    case "data":
+                        data += value.strip()
+                    case "" if line:
+                        data = value.strip()
+                    case "":
+                        return event, json.loads(data) if event and data else data
+        return None
+
+    async def told(self) -> tuple[str, Any] | None:
+        """The same, without comments."""
+        while (received := await self.receive()) is not None and not received[0]:
+            pass
+        return received
+
+    async def completion(self) -> Any:
+        """The next event of a followed job, which must be a completion without errors."""
+        received = await self.told()
+        assert received is not None
+        event, body = received
+        assert (event, "errors" in body) == ("next", False), received
+        return body["data"]["robotJobItemCompleted"]
+
+    async def completions(self) -> list[Any]:
+        """What is told of a followed job until the server says that all has been told, and ends the answer."""
+        told: list[Any] = []
+        while (received := await self.told()) != ("complete", ""):
+            assert received is not None, told
+            assert "errors" not in received[1], received
+            told.append(received[1]["data"]["robotJobItemCompleted"])
+        assert await self.told() is None
+        return told
+
+
+@asynccontextmanager
+async def open_events(
+    server: Server,
+    headers: Mapping[str, str],
+    document: str,
+    variables: Mapping[str, object] | None = None,
+    *,
+    method: str = "POST",
+    accept: str = "text/event-stream",
+) -> AsyncIterator[Events]:
+    """A subscription over HTTP."""
+    if method == "GET":
+        request: dict[str, Any] = {"params": {"query": document, "variables": json.dumps(variables or {})}}
+    else:
+        request = {"json": {"query": document, "variables": variables or {}}}
+    given = {**headers, "Accept": accept}
+    async with server.http.stream(method, "/graphql", headers=given, **request) as answer:
+        yield Events(answer)
+
+
+def following(in_hand_id: uuid.UUID, after: str | None = "0") -> dict[str, object]:
+    """The variables of FOLLOW."""
+    return {"jobId": str(in_hand_id), "after": after}

@@ -1,4 +1,7 @@
-"""Access on open sockets: what is lost is lost for streams within five seconds, and for the next operation at once."""
+"""Access on open sockets and streams.
+
+What is lost is lost for whoever follows within five seconds, and for the next operation at once.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,7 +13,18 @@ from api.database import DatabaseUrls, owner_engine
 from domain.api_keys import api_keys, make_secret
 from domain.workspaces import Role, enter_system, workspace_members
 from tests.api.test_issuer_keys import RSA, Issuer, served
-from tests.servers import FOLLOW, Server, Socket, credentials, open_socket, raw_socket, running_server, settings_for
+from tests.servers import (
+    FOLLOW,
+    Server,
+    Socket,
+    credentials,
+    following,
+    open_events,
+    open_socket,
+    raw_socket,
+    running_server,
+    settings_for,
+)
 from tests.tenants import Tenant
 
 ENDS_WITHIN_S = 5.0
@@ -70,6 +84,26 @@ async def test_a_stream_without_news_ends_within_five_seconds(
         lived_s = clock() - lost_at
 
     assert ended["payload"]["errors"][0]["extensions"]["code"] == code
+    assert lived_s < ENDS_WITHIN_S
+
+
+async def test_a_stream_over_http_ends_with_the_reason_within_five_seconds(
+    server: Server, shop: Tenant, losing: tuple[dict[str, str], Loss, str]
+) -> None:
+    headers, lose, code = losing
+    in_hand = await shop.job(items=2, succeeded=1)
+    clock = asyncio.get_running_loop().time
+
+    async with open_events(server, headers, FOLLOW, following(in_hand.job.id)) as events:
+        await events.completion()
+        await lose()
+        lost_at = clock()
+        last, *ended = [await events.told() for _ in range(3)]
+        lived_s = clock() - lost_at
+
+    assert last is not None
+    assert last[1]["errors"][0]["extensions"]["code"] == code
+    assert ended == [("complete", ""), None]
     assert lived_s < ENDS_WITHIN_S
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from api.database import DatabaseUrls
-from tests.servers import Server, credentials, open_socket, raw_socket, running_server, settings_for
+from tests.servers import Server, credentials, open_events, open_socket, raw_socket, running_server, settings_for
 from tests.tenants import Tenant
 
 IDLE_S = 1.0
@@ -86,6 +86,18 @@ async def test_operations_of_a_socket_count_as_those_of_requests_do(
     assert refused["payload"][0]["extensions"]["retryAfterSeconds"] > 0
     assert over_http.status_code == 429
     assert "data" in await hasty_server.ask(document, headers=credentials(other_shop))
+
+
+async def test_stream_over_http_counts_as_one_operation(hasty_server: Server, shop: Tenant) -> None:
+    answers = []
+    for _ in range(PER_MINUTE + 1):
+        async with open_events(hasty_server, credentials(shop), "subscription { nope }") as events:
+            await events.answer.aread()
+            answers.append(events.answer)
+
+    assert [answer.status_code for answer in answers] == [200] * PER_MINUTE + [429]
+    assert answers[-1].json()["errors"][0]["extensions"]["code"] == "RATE_LIMITED"
+    assert answers[-1].headers["retry-after"]
 
 
 async def test_batch_counts_as_many_operations_as_it_has_and_runs_whole_or_not_at_all(

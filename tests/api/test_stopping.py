@@ -12,7 +12,19 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.database import DatabaseUrls
 from domain.robot_jobs.tables import robot_jobs
-from tests.servers import REPORT, Server, credentials, open_socket, raw_socket, running_server, settings_for, until
+from tests.servers import (
+    FOLLOW,
+    REPORT,
+    Server,
+    credentials,
+    following,
+    open_events,
+    open_socket,
+    raw_socket,
+    running_server,
+    settings_for,
+    until,
+)
 from tests.tenants import JobInHand, Tenant
 
 ENDS_WITHIN_S = 10.0
@@ -77,6 +89,45 @@ async def test_running_requests_are_answered_and_sockets_are_told_to_come_back(
         assert answer["job"]["status"] == "COMPLETED"
         assert took_s < ENDS_WITHIN_S
         assert "Traceback" not in server.log.read_text()
+
+
+async def test_streams_over_http_end_and_are_told_to_come_back(served_urls: DatabaseUrls, shop: Tenant) -> None:
+    """Without `complete`, for the job goes on; and one who has stopped reading does not hold up the others."""
+    in_hand = await shop.job(items=2)
+    finished = await shop.job(items=100, succeeded=99)
+    everything = f"""subscription ($jobId: ID!, $after: String) {{
+      robotJobItemCompleted(jobId: $jobId, after: $after) {{
+        job {{ items(first: 100) {{ nodes {{ {" ".join(f"a{n}: valueSent" for n in range(30))} }} }} }}
+      }}
+    }}"""
+    request = following(in_hand.job.id)
+    async with (
+        running_server(**settings_for(served_urls)) as server,
+        open_events(server, credentials(shop), FOLLOW, request) as events,
+        open_events(server, credentials(shop), FOLLOW, request, accept="multipart/mixed;subscriptionSpec=1.0") as parts,
+        open_events(server, credentials(shop), everything, following(finished.job.id)) as stalled,
+    ):
+        chunks, content = stalled.answer.aiter_raw(), b""
+        while b"event: next" not in content:  # the beginning of a megabyte, and no more of it is read
+            content += await anext(chunks)
+        await server.report(in_hand.items[0].id, headers=credentials(shop))
+        await events.completion()
+
+        started = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        end, told_in_parts = await events.told(), await parts.answer.aread()
+        await asyncio.to_thread(server.process.wait, ENDS_WITHIN_S)
+        took_s = time.monotonic() - started
+        logged = server.log.read_text()
+
+    assert end is None
+    assert told_in_parts.endswith(
+        b'{"payload":null,"errors":[{"message":"The server is stopping: subscribe again.",'
+        b'"extensions":{"code":"SERVICE_UNAVAILABLE"}}]}\r\n--graphql--\r\n'
+    )
+    assert took_s < ENDS_WITHIN_S - 5, "nobody waits for who has stopped reading"
+    assert "Traceback" not in logged
+    assert "exceeded" not in logged
 
 
 async def test_those_who_do_not_let_go_hold_nobody_up(

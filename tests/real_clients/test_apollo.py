@@ -1,8 +1,11 @@
 """Apollo Client with its links split as its documentation has it, and a cache that knows the schema's unions."""
 
+import signal
+
+from api.database import DatabaseUrls
 from tests.real_clients.node import Node
 from tests.real_clients.processes import items_of, running
-from tests.servers import Server, credentials
+from tests.servers import Server, credentials, running_server, settings_for
 from tests.tenants import Tenant
 
 
@@ -41,5 +44,40 @@ async def test_apollo_pages_asks_changes_tells_errors_apart_and_follows(
         told += await program.tells_to_the_end()
 
     assert [line["what"] for line in told] == ["completion"] * 4 + ["finished"]
+    assert items_of(told) == [str(item.id) for item in in_hand.items]
+    assert (told[-1]["job"]["status"], told[-1]["job"]["errorCount"]) == ("COMPLETED", 1)
+
+
+async def test_apollo_follows_over_http_alone_through_restarts(
+    node: Node, served_urls: DatabaseUrls, shop: Tenant
+) -> None:
+    """With HttpLink's multipart subscriptions: no WebSocket and no other package."""
+    in_hand = await shop.job(items=5)
+    first, second, third, fourth, last = in_hand.items
+    settings = settings_for(served_urls)
+    told = []
+
+    async with (
+        running_server(**settings) as server,
+        running(node, "apollo_multipart", server, shop, in_hand) as program,
+    ):
+        assert (await program.tells_of("query"))["data"]["robotJob"]["totalItems"] == 5
+        assert (await program.tells_of("error"))["codes"] == ["ROBOT_JOB_NOT_FOUND"]
+        for item in (first, second):
+            await server.report(item.id, headers=credentials(shop))
+            told.append(await program.tells_of("completion"))
+
+        settings["ROBOT_JOBS_PORT"] = str(server.port)
+        await server.end(signal.SIGKILL)
+        await shop.fail(third)
+        async with running_server(**settings) as after_the_kill:
+            told.append(await program.tells_of("completion"))
+            await after_the_kill.end(signal.SIGTERM)
+        await shop.succeed(fourth)
+        async with running_server(**settings) as after_the_stop:
+            await after_the_stop.report(last.id, headers=credentials(shop))
+            told += await program.tells_to_the_end()
+
+    assert [line["what"] for line in told] == ["completion"] * 5 + ["finished"]
     assert items_of(told) == [str(item.id) for item in in_hand.items]
     assert (told[-1]["job"]["status"], told[-1]["job"]["errorCount"]) == ("COMPLETED", 1)

@@ -39,3 +39,27 @@ async def test_urql_asks_changes_tells_errors_apart_and_follows(node: Node, serv
     assert [line["what"] for line in told] == ["completion"] * 4
     assert items_of(told) == [str(item.id) for item in in_hand.items]
     assert [line["completion"]["job"]["status"] for line in told] == ["PROCESSING"] * 3 + ["COMPLETED"]
+
+
+async def test_urql_follows_by_events_and_is_answered_in_json_otherwise(
+    node: Node, server: Server, shop: Tenant
+) -> None:
+    """Its queries and mutations name Server-Sent Events and multipart among what they accept, by default."""
+    in_hand = await shop.job(items=3)
+
+    async with running(node, "urql_sse", server, shop, in_hand) as program:
+        assert (await program.tells_of("query"))["data"]["robotJob"]["totalItems"] == 3
+        changed = await program.tells_of("mutation")
+        assert changed["data"]["updateJobItemResult"]["__typename"] == "UpdateJobItemResultSuccess"
+        asked = (await program.tells_of("asked"))["asked"]
+        for item in in_hand.items[1:]:
+            await server.report(item.id, headers=credentials(shop))
+        told = await program.tells_to_the_end()
+
+    assert all("text/event-stream" in each["accept"] and "multipart/mixed" in each["accept"] for each in asked)
+    assert [each["type"] for each in asked] == ["application/graphql-response+json"] * 2
+    assert [line["what"] for line in told] == ["completion"] * 3 + ["again"] * 3 + ["asked"]
+    assert items_of(told) == [str(item.id) for item in in_hand.items]
+    again = [line["completion"] for line in told if line["what"] == "again"]
+    assert again == [line["completion"] for line in told if line["what"] == "completion"]
+    assert [each["type"] for each in told[-1]["asked"]] == ["text/event-stream"]

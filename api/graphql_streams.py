@@ -1,0 +1,292 @@
+"""Subscriptions over plain HTTP: Server-Sent Events, and multipart as Apollo Client asks for it.
+
+https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md, distinct connections mode;
+https://www.apollographql.com/docs/graphos/routing/operations/subscriptions/multipart-protocol
+"""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from graphql import GraphQLError
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from strawberry.types.execution import ExecutionResult, PreExecutionError
+
+from schema.errors import ErrorCode
+from schema.faults import public_error
+
+ABORT = "robot_jobs.abort"  # the ASGI extension by which a connection is cut: see api.connections
+ENDED_WITHIN_S = 1.0  # a client that reads nothing does not hold up a stop
+HEARTBEATS_UNTIL_STALLED = 2.5
+
+Results = AsyncGenerator[ExecutionResult, None]
+
+
+def result_body(result: ExecutionResult) -> dict[str, Any]:
+    """A result as all transports have it: what could not be executed has no data, not even null."""
+    body: dict[str, Any] = {} if isinstance(result, PreExecutionError) else {"data": result.data}
+    if result.errors:
+        body["errors"] = [error.formatted for error in result.errors]
+    return body
+
+
+# ---------------------------------------------------------------------------------------------- forms
+
+
+class Form(Protocol):
+    """How results are written one after the other."""
+
+    media_type: str
+    opening: bytes
+    heartbeat: bytes
+    ending: bytes
+    """After the last result: there will be no more."""
+
+    def next(self, body: Mapping[str, Any]) -> bytes:
+        """One result."""
+
+    def cut(self, why: str) -> bytes:
+        """An end that is none: the client is to subscribe again, from its last cursor."""
+
+
+class EventStream:
+    """Bare line feeds, and no blank after an empty `data:`: urql's reader takes nothing else."""
+
+    media_type = "text/event-stream"
+    opening = heartbeat = b":\n\n"
+    ending = b"event: complete\ndata:\n\n"
+
+    def next(self, body: Mapping[str, Any]) -> bytes:
+        return b"event: next\ndata: %b\n\n" % _encode(body)
+
+    def cut(self, why: str) -> bytes:
+        """graphql-sse subscribes again when the answer ends without `complete`."""
+        return f": {why}\n\n".encode()
+
+
+class Multipart:
+    """The delimiter comes with the part before it, not with the one after: a part is read when its end is seen."""
+
+    media_type = 'multipart/mixed;boundary="graphql";subscriptionSpec=1.0'
+    opening = b"--graphql"
+    heartbeat = b"\r\nContent-Type: application/json\r\n\r\n{}\r\n--graphql"
+    ending = b"--\r\n"
+
+    def next(self, body: Mapping[str, Any]) -> bytes:
+        return self._part({"payload": body})
+
+    def cut(self, why: str) -> bytes:
+        """Errors beside a payload of null are the transport's: Apollo Client's RetryLink subscribes again."""
+        error = {"message": why, "extensions": {"code": ErrorCode.SERVICE_UNAVAILABLE.value}}
+        return self._part({"payload": None, "errors": [error]}) + self.ending
+
+    def _part(self, body: Mapping[str, Any]) -> bytes:
+        return b"\r\nContent-Type: application/json\r\n\r\n%b\r\n--graphql" % _encode(body)
+
+
+EVENT_STREAM = EventStream()
+MULTIPART = Multipart()
+
+
+def _encode(body: Mapping[str, Any]) -> bytes:
+    """On one line, and in ASCII: a message may quote half of a surrogate pair, which has no UTF-8."""
+    return json.dumps(body, separators=(",", ":")).encode("ascii")
+
+
+def single_answer(form: Form, body: Mapping[str, Any]) -> Response:
+    """A result that no other follows, for those who take streams only."""
+    content = form.opening + form.next(body) + form.ending
+    return Response(content, headers=_headers(form))
+
+
+def _headers(form: Form) -> dict[str, str]:
+    # No proxy on the way is to keep it, to compress it or to wait for more of it.
+    return {
+        "Content-Type": form.media_type,
+        "Cache-Control": "no-cache, no-transform",
+        "X-Accel-Buffering": "no",
+    }
+
+
+# ---------------------------------------------------------------------------------------------- streams
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """How many one caller may have, how long they live, and how often the silent ones say that they do."""
+
+    per_caller: int
+    age_s: float
+    heartbeat_s: float
+
+
+class OpenStreams:
+    """The streams of this process: each caller may have so many, and all are told when it stops."""
+
+    def __init__(self, limits: StreamLimits) -> None:
+        self.limits = limits
+        self.is_stopping = False
+        self._open: set[Stream] = set()
+        self._of_callers: Counter[str] = Counter()
+
+    @contextmanager
+    def place(self, caller: str) -> Iterator[GraphQLError | None]:
+        """A place among the caller's streams until the end of the block, or why there is none."""
+        allowed = self.limits.per_caller
+        if self._of_callers[caller] >= allowed:
+            message = f"{allowed} of your streams run here already: end one, or follow over a WebSocket."
+            extensions = {"code": ErrorCode.TOO_MANY_OPERATIONS.value, "allowed": allowed}
+            yield GraphQLError(message, extensions=extensions)
+            return
+        self._of_callers[caller] += 1
+        try:
+            yield None
+        finally:
+            self._of_callers[caller] -= 1
+            if not self._of_callers[caller]:
+                del self._of_callers[caller]
+
+    def add(self, stream: "Stream") -> None:
+        self._open.add(stream)
+
+    def remove(self, stream: "Stream") -> None:
+        self._open.discard(stream)
+
+    async def stop(self) -> None:
+        """End all, and each that still comes; who does not let go is cut off."""
+        self.is_stopping = True
+        if not self._open:
+            return
+        for stream in self._open:
+            stream.stop()
+        await asyncio.wait([stream.over for stream in self._open], timeout=ENDED_WITHIN_S)
+        for stream in self._open:
+            stream.abort()
+
+
+class StreamedAnswer(Response):
+    """The answer to a subscription."""
+
+    def __init__(self, form: Form, subscribe: Callable[[], Results], streams: OpenStreams, *, caller: str) -> None:
+        super().__init__(headers=_headers(form))
+        del self.headers["content-length"]
+        self._form = form
+        self._subscribe = subscribe
+        self._streams = streams
+        self._caller = caller
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        with self._streams.place(self._caller) as refusal:
+            results = self._subscribe() if refusal is None else _refused(refusal)
+            abort = scope.get("extensions", {}).get(ABORT, _nothing)
+            stream = Stream(self._form, results, send, abort, self._streams.limits)
+            self._streams.add(stream)
+            if self._streams.is_stopping:
+                stream.stop()
+            try:
+                await stream.run(receive)
+            finally:
+                self._streams.remove(stream)
+
+
+class Stream:
+    """A subscription that is told to one client.
+
+    Nothing is asked of the subscription before what came last is on its way: a client that reads slowly is told later,
+    and what it has not read waits in the log.
+    """
+
+    def __init__(
+        self, form: Form, results: Results, send: Send, abort: Callable[[], None], limits: StreamLimits
+    ) -> None:
+        self._form = form
+        self._results = results
+        self._send = send
+        self._sending = asyncio.Lock()
+        self._limits = limits
+        self._clock = asyncio.get_running_loop().time
+        self._quiet_since = self._clock()
+        self._stopped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.abort = abort
+
+    def stop(self) -> None:
+        if not self._stopped.done():
+            self._stopped.set_result(None)
+
+    async def run(self, receive: Receive) -> None:
+        """Until all is told, the client has gone, it is too old, or the server stops."""
+        telling = asyncio.create_task(self._tell())
+        gone = asyncio.create_task(_until_gone(receive))
+        try:
+            ending = await self._watch(telling, gone)
+            telling.cancel()  # before the end is said: it may wait for a client that does not read
+            if ending is not None:
+                await self._say(ending, is_last=True)
+        finally:
+            telling.cancel()
+            gone.cancel()
+            await asyncio.gather(telling, gone, return_exceptions=True)  # the subscription is closed then
+            self.over.set_result(None)
+
+    async def _watch(self, telling: "asyncio.Task[None]", gone: "asyncio.Task[None]") -> bytes | None:
+        """What is to be said at the end; None when nobody listens."""
+        too_old_at = self._clock() + self._limits.age_s
+        while True:
+            heartbeat_at = self._quiet_since + self._limits.heartbeat_s
+            timeout_s = max(0.0, min(heartbeat_at, too_old_at) - self._clock())
+            await asyncio.wait({telling, gone, self._stopped}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            if gone.done():
+                return None
+            if telling.done():
+                return self._form.ending
+            if self._stopped.done():
+                return self._form.cut("The server is stopping: subscribe again.")
+            if self._clock() >= too_old_at:
+                return self._form.cut("Open for too long: subscribe again.")
+            if self._clock() >= self._quiet_since + self._limits.heartbeat_s and not await self._beat():
+                return None
+
+    async def _beat(self) -> bool:
+        """Whether the client still reads.  One that does not is cut off: what waits for it would wait for ever."""
+        try:
+            async with asyncio.timeout(self._limits.heartbeat_s * HEARTBEATS_UNTIL_STALLED):
+                await self._say(self._form.heartbeat)
+        except TimeoutError:
+            self.abort()
+            return False
+        return True
+
+    async def _tell(self) -> None:
+        await self._say(self._form.opening)
+        try:
+            async with aclosing(self._results) as results:
+                async for result in results:
+                    await self._say(self._form.next(result_body(result)))
+        except Exception as fault:
+            error = public_error(GraphQLError(str(fault), original_error=fault))
+            await self._say(self._form.next({"errors": [error.formatted]}))
+
+    async def _say(self, content: bytes, *, is_last: bool = False) -> None:
+        async with self._sending:
+            await self._send({"type": "http.response.body", "body": content, "more_body": not is_last})
+            self._quiet_since = self._clock()
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _refused(error: GraphQLError) -> Results:
+    yield PreExecutionError(data=None, errors=[error])
+
+
+def _nothing() -> None:
+    """Where the server knows no way to cut a connection."""
