@@ -425,6 +425,26 @@ async def test_one_in_a_crowd_who_loses_access_is_found_without_news(
     assert len(told) == 1
 
 
+async def test_access_that_is_confirmed_for_all_needs_no_look_of_ones_own(
+    engine: AsyncEngine, tenant: Tenant, api: Api, robot: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "ACCESS_ASKED_EVERY_S", 0.02)
+    monkeypatch.setattr(streams, "READ_AT_LEAST_EVERY_S", 3_600)
+    in_hand = await tenant.job(items=1)
+
+    async with crowd(robot, 3, FOLLOW_ITEMS, in_hand.job.id) as followers:
+        waiting = [asyncio.create_task(follower.message()) for follower in followers]
+        await until(lambda: followers_of(api.streams) == 3)
+        began = {follower: follower._good_until for follower in api.streams._followers}
+        with counted_statements(engine) as statements:
+            await until(lambda: all(follower._good_until > began[follower] for follower in began))
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    assert sum("enter_workspace" in each for each in statements) <= 1, "the reader's first"
+
+
 async def test_a_key_that_only_follows_is_in_use(
     tenant: Tenant, api: Api, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
