@@ -3,9 +3,9 @@
 import asyncio
 import json
 import math
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any, cast
 
 from graphql import GraphQLError
@@ -16,7 +16,6 @@ from strawberry.exceptions import ConnectionRejectionError
 from strawberry.fastapi import GraphQLRouter
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
-from strawberry.types.execution import ExecutionResult
 from strawberry.types.graphql import OperationType
 from strawberry.types.unset import UNSET, UnsetType
 
@@ -33,6 +32,7 @@ from domain.envelopes import KeyRing
 from schema import schema
 from schema.context import Context
 from schema.database import Database
+from schema.documents import find_document
 from schema.errors import ErrorCode
 from schema.faults import public_error
 from schema.principals import AuthenticationUnavailable, KeyPrincipal, Principal
@@ -250,21 +250,9 @@ class Router(GraphQLRouter[Context, None]):
                 "send Accept: text/event-stream, or Accept: multipart/mixed;subscriptionSpec=1.0.",
             )
 
-        async def results() -> AsyncGenerator[ExecutionResult, None]:
-            source = await self.schema.stream(
-                asked.query,
-                variable_values=asked.variables,
-                context_value=context,
-                root_value=None,
-                operation_name=asked.operation_name,
-                operation_extensions=asked.extensions,
-                allowed_operation_types={OperationType.SUBSCRIPTION},
-            )
-            async with aclosing(source):
-                async for result in source:
-                    yield cast(ExecutionResult, result)  # nothing else comes of a subscription
-
-        return StreamedAnswer(form, results, self.streams, caller=rate_key(context.principal))
+        document = find_document(asked.query, context.limits)  # which was read before
+        deliver = partial(schema.deliver, document, asked.operation_name, asked.variables, context)
+        return StreamedAnswer(form, deliver, self.streams, caller=rate_key(context.principal))
 
     def decode_json(self, data: str | bytes) -> object:
         """For sockets, which know one kind of error only."""

@@ -4,18 +4,23 @@ A message that is not as the protocol has it closes the socket with the protocol
 """
 
 import asyncio
+import json
 import math
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from graphql import GraphQLError
-from starlette.websockets import WebSocketState
+from starlette.websockets import WebSocketDisconnect, WebSocketState
 from strawberry.asgi import ASGIWebSocketAdapter
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler, Operation
 
+from api.websocket_protocol import WRITER, Writer
+from schema import Contract
 from schema.context import Context
+from schema.deliveries import ClientGone, OperationRefused
+from schema.documents import Document, find_document
 from schema.errors import ErrorCode
 from schema.faults import public_error
 
@@ -58,6 +63,27 @@ class OpenSockets:
             await asyncio.wait(closing, timeout=CLOSED_WITHIN_S)
 
 
+class SocketOutlet:
+    """The way of one subscription's payloads to the client of a socket."""
+
+    def __init__(self, operation: Operation[Context, None], websocket: "SocketMessages") -> None:
+        self._operation = operation
+        self._websocket = websocket
+        self._writer = websocket.writer
+        self._opening = b'{"type":"next","id":%b,"payload":' % json.dumps(operation.id).encode("ascii")
+
+    def offer(self, payload: bytes) -> bool:
+        return not self._operation.completed and self._writer.write_at_once(self._opening + payload + b"}")
+
+    async def ready(self) -> None:
+        await self._writer.writable.wait()
+
+    async def send(self, payload: bytes) -> None:
+        if self._operation.completed:
+            raise ClientGone
+        await self._websocket.send_text((self._opening + payload + b"}").decode("ascii"))
+
+
 class SocketMessages(ASGIWebSocketAdapter):
     """Takes in whole messages only."""
 
@@ -67,8 +93,27 @@ class SocketMessages(ASGIWebSocketAdapter):
                 yield message if is_message(message) else {}  # which closes the socket: 4400, failed to parse
 
     async def send_json(self, message: Mapping[str, object]) -> None:
-        if self.ws.application_state != WebSocketState.DISCONNECTED:  # closed by us: nobody listens any more
+        if self.is_open:
             await super().send_json(message)
+
+    async def send_text(self, text: str) -> None:
+        """Raises ClientGone."""
+        if not self.is_open:
+            raise ClientGone
+        try:
+            await self.ws.send_text(text)
+        except WebSocketDisconnect:
+            raise ClientGone from None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether we have not closed it ourselves: then nobody listens any more."""
+        return self.ws.application_state != WebSocketState.DISCONNECTED
+
+    @property
+    def writer(self) -> Writer:
+        writer: Writer = self.ws.scope["extensions"][WRITER]
+        return writer
 
     async def close(self, code: int, reason: str) -> None:
         if self.ws.application_state == WebSocketState.DISCONNECTED:
@@ -144,14 +189,35 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
         self._quiet_since = asyncio.get_running_loop().time()
 
     async def cleanup_operation(self, operation_id: str) -> None:
+        if (operation := self.operations.get(operation_id)) is not None:
+            operation.completed = True  # nothing of it is sent any more, also before its task has ended
         await super().cleanup_operation(operation_id)
         self._quiet_since = asyncio.get_running_loop().time()
 
-    async def _send_result_stream(self, operation: Operation[Context, None], result_source: Any) -> None:
+    async def run_operation(self, operation: Operation[Context, None]) -> None:
         try:
-            await super()._send_result_stream(operation, result_source)
-        except GraphQLError as error:  # raised by the parser, through its cache
-            await operation.send_initial_errors([public_error(error)])
+            document = find_document(operation.query, self.context.limits)
+        except GraphQLError as error:
+            return await operation.send_initial_errors([public_error(error)])
+        if not document.is_subscription(operation.operation_name):
+            return await super().run_operation(operation)
+        try:
+            await self._follow(operation, document)
+        except ClientGone:
+            pass
+        except Exception as error:
+            await self.handle_task_exception(error)
+            await operation.send_operation_message({"id": operation.id, "type": "complete"})
+
+    async def _follow(self, operation: Operation[Context, None], document: Document) -> None:
+        outlet = SocketOutlet(operation, cast(SocketMessages, self.websocket))
+        contract: Contract = self.view.schema
+        try:
+            await contract.deliver(document, operation.operation_name, operation.variables, self.context, outlet)
+        except OperationRefused as refused:
+            await operation.send_initial_errors(refused.errors)
+        else:
+            await operation.send_operation_message({"id": operation.id, "type": "complete"})
 
     @staticmethod
     def _get_pre_execution_close_reason(error: GraphQLError) -> str | None:  # noqa: ARG004 -- Strawberry's hook

@@ -5,18 +5,18 @@ https://www.apollographql.com/docs/graphos/routing/operations/subscriptions/mult
 """
 
 import asyncio
-import json
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from graphql import GraphQLError
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
-from strawberry.types.execution import ExecutionResult, PreExecutionError
 
+from schema.deliveries import OperationRefused, Outlet, encode
 from schema.errors import ErrorCode
 from schema.faults import public_error
 
@@ -24,15 +24,8 @@ ABORT = "robot_jobs.abort"  # the ASGI extension by which a connection is cut: s
 ENDED_WITHIN_S = 1.0  # a client that reads nothing does not hold up a stop
 HEARTBEATS_UNTIL_STALLED = 2.5
 
-Results = AsyncGenerator[ExecutionResult, None]
-
-
-def result_body(result: ExecutionResult) -> dict[str, Any]:
-    """A result as all transports have it: what could not be executed has no data, not even null."""
-    body: dict[str, Any] = {} if isinstance(result, PreExecutionError) else {"data": result.data}
-    if result.errors:
-        body["errors"] = [error.formatted for error in result.errors]
-    return body
+Deliver = Callable[[Outlet], Awaitable[None]]
+"""Runs a subscription until all is told to that outlet.  Raises OperationRefused."""
 
 
 # ---------------------------------------------------------------------------------------------- forms
@@ -47,8 +40,8 @@ class Form(Protocol):
     ending: bytes
     """After the last result: there will be no more."""
 
-    def next(self, body: Mapping[str, Any]) -> bytes:
-        """One result."""
+    def next(self, payload: bytes) -> bytes:
+        """One result, encoded on one line."""
 
     def cut(self, why: str) -> bytes:
         """An end that is none: the client is to subscribe again, from its last cursor."""
@@ -61,8 +54,8 @@ class EventStream:
     opening = heartbeat = b":\n\n"
     ending = b"event: complete\ndata:\n\n"
 
-    def next(self, body: Mapping[str, Any]) -> bytes:
-        return b"event: next\ndata: %b\n\n" % _encode(body)
+    def next(self, payload: bytes) -> bytes:
+        return b"event: next\ndata: %b\n\n" % payload
 
     def cut(self, why: str) -> bytes:
         """graphql-sse subscribes again when the answer ends without `complete`."""
@@ -77,30 +70,25 @@ class Multipart:
     heartbeat = b"\r\nContent-Type: application/json\r\n\r\n{}\r\n--graphql"
     ending = b"--\r\n"
 
-    def next(self, body: Mapping[str, Any]) -> bytes:
-        return self._part({"payload": body})
+    def next(self, payload: bytes) -> bytes:
+        return self._part(b'{"payload":%b}' % payload)
 
     def cut(self, why: str) -> bytes:
         """Errors beside a payload of null are the transport's: Apollo Client's RetryLink subscribes again."""
         error = {"message": why, "extensions": {"code": ErrorCode.SERVICE_UNAVAILABLE.value}}
-        return self._part({"payload": None, "errors": [error]}) + self.ending
+        return self._part(encode({"payload": None, "errors": [error]})) + self.ending
 
-    def _part(self, body: Mapping[str, Any]) -> bytes:
-        return b"\r\nContent-Type: application/json\r\n\r\n%b\r\n--graphql" % _encode(body)
+    def _part(self, body: bytes) -> bytes:
+        return b"\r\nContent-Type: application/json\r\n\r\n%b\r\n--graphql" % body
 
 
 EVENT_STREAM = EventStream()
 MULTIPART = Multipart()
 
 
-def _encode(body: Mapping[str, Any]) -> bytes:
-    """On one line, and in ASCII: a message may quote half of a surrogate pair, which has no UTF-8."""
-    return json.dumps(body, separators=(",", ":")).encode("ascii")
-
-
 def single_answer(form: Form, body: Mapping[str, Any]) -> Response:
     """A result that no other follows, for those who take streams only."""
-    content = form.opening + form.next(body) + form.ending
+    content = form.opening + form.next(encode(body)) + form.ending
     return Response(content, headers=_headers(form))
 
 
@@ -172,20 +160,20 @@ class OpenStreams:
 class StreamedAnswer(Response):
     """The answer to a subscription."""
 
-    def __init__(self, form: Form, subscribe: Callable[[], Results], streams: OpenStreams, *, caller: str) -> None:
+    def __init__(self, form: Form, deliver: Deliver, streams: OpenStreams, *, caller: str) -> None:
         super().__init__(headers=_headers(form))
         del self.headers["content-length"]
         self._form = form
-        self._subscribe = subscribe
+        self._deliver = deliver
         self._streams = streams
         self._caller = caller
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         with self._streams.place(self._caller) as refusal:
-            results = self._subscribe() if refusal is None else _refused(refusal)
+            deliver = self._deliver if refusal is None else partial(_refuse, refusal)
             abort = scope.get("extensions", {}).get(ABORT, _nothing)
-            stream = Stream(self._form, results, send, abort, self._streams.limits)
+            stream = Stream(self._form, deliver, send, abort, self._streams.limits)
             self._streams.add(stream)
             if self._streams.is_stopping:
                 stream.stop()
@@ -203,10 +191,10 @@ class Stream:
     """
 
     def __init__(
-        self, form: Form, results: Results, send: Send, abort: Callable[[], None], limits: StreamLimits
+        self, form: Form, deliver: Deliver, send: Send, abort: Callable[[], None], limits: StreamLimits
     ) -> None:
         self._form = form
-        self._results = results
+        self._deliver = deliver
         self._send = send
         self._sending = asyncio.Lock()
         self._limits = limits
@@ -263,15 +251,24 @@ class Stream:
             return False
         return True
 
+    def offer(self, payload: bytes) -> bool:  # noqa: ARG002 -- as outlets have it
+        return False
+
+    async def ready(self) -> None:
+        """At once: whatever was said before has been taken."""
+
+    async def send(self, payload: bytes) -> None:
+        await self._say(self._form.next(payload))
+
     async def _tell(self) -> None:
         await self._say(self._form.opening)
         try:
-            async with aclosing(self._results) as results:
-                async for result in results:
-                    await self._say(self._form.next(result_body(result)))
+            await self._deliver(self)
+        except OperationRefused as refused:
+            await self.send(encode({"errors": [error.formatted for error in refused.errors]}))
         except Exception as fault:
             error = public_error(GraphQLError(str(fault), original_error=fault))
-            await self._say(self._form.next({"errors": [error.formatted]}))
+            await self.send(encode({"errors": [error.formatted]}))
 
     async def _say(self, content: bytes, *, is_last: bool = False) -> None:
         async with self._sending:
@@ -284,8 +281,8 @@ async def _until_gone(receive: Receive) -> None:
         pass
 
 
-async def _refused(error: GraphQLError) -> Results:
-    yield PreExecutionError(data=None, errors=[error])
+async def _refuse(error: GraphQLError, _: Outlet) -> None:
+    raise OperationRefused([error])
 
 
 def _nothing() -> None:

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,23 +25,6 @@ RECONNECT_AFTER_S = 0.5
 _PAYLOAD_BYTES_AT_MOST = 7_900  # PostgreSQL's own limit is 8,000
 
 
-class Watcher:
-    """One follower's wait for news of one job."""
-
-    def __init__(self) -> None:
-        self._news = asyncio.Event()
-
-    def wake(self) -> None:
-        self._news.set()
-
-    async def wait(self, timeout_s: float) -> None:
-        """Until there was news since the last call, or the time is over."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await self._news.wait()
-        self._news.clear()
-
-
 class PostgresWakeUps:
     """One LISTEN and one NOTIFY connection per process, however many jobs are watched."""
 
@@ -55,7 +38,7 @@ class PostgresWakeUps:
                 "server_settings": {"application_name": "robot-jobs wake-ups"},
             },
         )
-        self._watchers: dict[uuid.UUID, set[Watcher]] = {}
+        self._watchers: dict[uuid.UUID, list[Callable[[], None]]] = {}
         self._announced: set[uuid.UUID] = set()
         self._has_announced = asyncio.Event()
         self._notifying_pid: int | None = None
@@ -67,14 +50,14 @@ class PostgresWakeUps:
         self._wake(job_id)
 
     @contextlib.contextmanager
-    def watch(self, job_id: uuid.UUID) -> Iterator[Watcher]:
-        watcher = Watcher()
-        self._watchers.setdefault(job_id, set()).add(watcher)
+    def watch(self, job_id: uuid.UUID, wake: Callable[[], None]) -> Iterator[None]:
+        watchers = self._watchers.setdefault(job_id, [])
+        watchers.append(wake)
         try:
-            yield watcher
+            yield
         finally:
-            self._watchers[job_id].discard(watcher)
-            if not self._watchers[job_id]:
+            watchers.remove(wake)
+            if not watchers:
                 del self._watchers[job_id]
 
     @contextlib.asynccontextmanager
@@ -89,8 +72,8 @@ class PostgresWakeUps:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _wake(self, job_id: uuid.UUID) -> None:
-        for watcher in self._watchers.get(job_id, ()):
-            watcher.wake()
+        for wake in self._watchers.get(job_id, ()):
+            wake()
 
     async def _for_ever(self, work: Any) -> None:
         while True:
@@ -108,8 +91,8 @@ class PostgresWakeUps:
         driver.add_termination_listener(lambda _: lost.set())
         await driver.add_listener(CHANNEL, self._heard)
         for watchers in self._watchers.values():  # whatever was said while nobody listened
-            for watcher in watchers:
-                watcher.wake()
+            for wake in watchers:
+                wake()
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(KEEP_ALIVE_EVERY_S):

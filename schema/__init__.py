@@ -1,16 +1,20 @@
 """The contract: Strawberry types, queries, mutations, subscriptions and typed errors.  Translates; decides nothing."""
 
 from collections.abc import AsyncIterator, Iterable
+from inspect import isawaitable
 from typing import Any
 
 import strawberry
 from graphql import (
+    ExecutionResult,
+    Executor,
     GraphQLArgument,
     GraphQLError,
     GraphQLInputField,
     GraphQLInputObjectType,
     GraphQLObjectType,
     Undefined,
+    create_source_event_stream,
 )
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
@@ -27,8 +31,9 @@ from schema.api_keys import ApiKeyMutations, ApiKeyQueries
 from schema.carrier_configs import CarrierConfigMutations, CarrierConfigQueries
 from schema.carriers import CarrierQueries
 from schema.context import Context
+from schema.deliveries import Audiences, Delivery, OperationRefused, Outlet
 from schema.dispatch import DispatchQueries
-from schema.documents import CheckedDocuments
+from schema.documents import CheckedDocuments, Document
 from schema.errors import Handler
 from schema.faults import public_error
 from schema.node_queries import NodeQueries
@@ -89,6 +94,7 @@ class Contract(strawberry.Schema):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
+        self._audiences = Audiences(self._schema)
         for named in self._schema.type_map.values():
             match named:
                 case GraphQLInputObjectType():
@@ -99,8 +105,37 @@ class Contract(strawberry.Schema):
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         context = execution_context.context if execution_context is not None else None
-        suggests = not isinstance(context, Context) or context.limits.introspection
-        errors[:] = [public_error(error, suggests=suggests) for error in errors]
+        errors[:] = _public(errors, context)
+
+    async def deliver(
+        self, document: Document, name: str | None, variables: dict[str, Any] | None, context: Context, outlet: Outlet
+    ) -> None:
+        """Run a subscription until all is told to that outlet.  Raises OperationRefused, ClientGone."""
+        variables = variables or {}
+        if problems := document.problems(self._schema, name, variables, context.limits):
+            raise OperationRefused(_public(problems, context))
+        own = context.fresh()
+        own.delivery = Delivery(self._audiences, document, name, variables, outlet)
+        executor = Executor.build(
+            self._schema,
+            document.node,
+            context_value=own,
+            raw_variable_values=variables,
+            operation_name=name,
+        )
+        if isinstance(executor, list):
+            raise OperationRefused(_public(executor, context))
+        source: Any = create_source_event_stream(executor)
+        if isawaitable(source):
+            source = await source
+        if isinstance(source, ExecutionResult):
+            raise OperationRefused(_public(source.errors or [], context))
+        await own.delivery.run(source)
+
+
+def _public(errors: Iterable[GraphQLError], context: object) -> list[GraphQLError]:
+    suggests = not isinstance(context, Context) or context.limits.introspection
+    return [public_error(error, suggests=suggests) for error in errors]
 
 
 def _drop_null_defaults(inputs: Iterable[GraphQLArgument | GraphQLInputField]) -> None:

@@ -32,9 +32,9 @@ def mutation(description: str, *, roles: tuple[Role, ...]) -> Any:
     return strawberry.mutation(**_options(description, roles))
 
 
-def subscription(description: str, *, roles: tuple[Role, ...] = READERS) -> Any:
-    """A field of Subscription, for members with one of those roles."""
-    return strawberry.subscription(**_options(description, roles))
+def subscription(description: str, *, of: type, roles: tuple[Role, ...] = READERS) -> Any:
+    """A field of Subscription, for members with one of those roles; its messages' values are `of` that type."""
+    return strawberry.subscription(graphql_type=of, **_options(description, roles))
 
 
 def transaction(info: Info) -> AbstractAsyncContextManager[Work]:

@@ -33,6 +33,7 @@ from domain.workspaces import (
     list_workspaces_of_user,
 )
 from schema.database import Database
+from schema.deliveries import Delivery
 from schema.limits import Limits
 from schema.loaders import Loaders
 from schema.principals import AuthenticationUnavailable, KeyPrincipal, Principal, Unauthenticated
@@ -70,6 +71,7 @@ class Context(BaseContext):
         self.key_ring = key_ring
         self.principal: Principal | KeyPrincipal | None = None
         self.refusal: DomainError | None = None
+        self.delivery: Delivery | None = None  # of the subscription that runs, if one does
         self._snapshot: Snapshot | None = None
 
     async def authenticate(
@@ -173,10 +175,15 @@ class Context(BaseContext):
         principal = self._checked_principal()
         own = self.fresh()
         own.principal = replace(principal, workspace_id=membership.workspace_id)
+        own.delivery = None
         look = partial(own.following, roles)
         if isinstance(principal, Principal):
-            return Follower(look, Access(membership), principal.expires_at)
-        return Follower(look, Access(membership, principal.presented), None)
+            follower = Follower(look, Access(membership), principal.expires_at)
+        else:
+            follower = Follower(look, Access(membership, principal.presented), None)
+        if self.delivery is not None:
+            self.delivery.begin(follower, own)
+        return follower
 
     @asynccontextmanager
     async def _read(self, step: Step[Any]) -> AsyncIterator[Any]:

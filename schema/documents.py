@@ -6,12 +6,19 @@ from typing import Any
 
 from graphql import (
     DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
     GraphQLError,
     GraphQLSchema,
+    Node,
     OperationDefinitionNode,
+    OperationType,
     TokenKind,
+    VariableNode,
+    Visitor,
     parse,
     specified_rules,
+    visit,
 )
 from graphql.error import GraphQLSyntaxError
 from strawberry.extensions import SchemaExtension
@@ -40,9 +47,22 @@ class Document:
                 raise over_limit("tokens", message, found=None, allowed=max_tokens) from None
             raise
         _refuse_long_numbers(self.node)
+        self.text = text
         self._operations = [each for each in self.node.definitions if isinstance(each, OperationDefinitionNode)]
         self._errors: list[GraphQLError] | None = None
         self._measured: dict[str | None, Measured] = {}
+        self._below_root: dict[str | None, list[str]] = {}
+
+    def is_subscription(self, name: str | None) -> bool:
+        """Whether that operation of it is one; not if it is not clear which one is meant."""
+        operation = self._find(name)
+        return operation is not None and operation.operation is OperationType.SUBSCRIPTION
+
+    def variables_below_root(self, name: str | None) -> list[str]:
+        """The variables of that operation that are used elsewhere than as an argument of its root field."""
+        if (known := self._below_root.get(name)) is None:
+            known = self._below_root[name] = sorted(self._find_below_root(name))
+        return known
 
     def problems(
         self, schema: GraphQLSchema, name: str | None, variables: Mapping[str, Any], limits: Limits
@@ -60,6 +80,29 @@ class Document:
         except RecursionError:
             problem = _nested_too_deep()
         return [problem] if problem is not None else []
+
+    def _find(self, name: str | None) -> OperationDefinitionNode | None:
+        named = [
+            each for each in self._operations if name is None or (each.name is not None and each.name.value == name)
+        ]
+        return named[0] if len(named) == 1 else None
+
+    def _find_below_root(self, name: str | None) -> set[str]:
+        operation = self._find(name)
+        if operation is None:
+            return set()
+        parts: list[Node] = [each for each in self.node.definitions if isinstance(each, FragmentDefinitionNode)]
+        parts += operation.directives or ()
+        for selection in operation.selection_set.selections:
+            if isinstance(selection, FieldNode):
+                parts += selection.directives or ()
+                parts += [selection.selection_set] if selection.selection_set is not None else []
+            else:
+                parts.append(selection)
+        found = _Variables()
+        for part in parts:
+            visit(part, found)
+        return found.names
 
     def _measure(self, schema: GraphQLSchema, name: str | None) -> Measured:
         if (known := self._measured.get(name)) is None:
@@ -90,7 +133,24 @@ def _nested_too_deep() -> GraphQLError:
     return over_limit("depth", "The operation asks too much: it is nested too deep.", found=None, allowed=allowed)
 
 
+class _Variables(Visitor):
+    """Collects the names of variables that are used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def enter_variable(self, node: VariableNode, *_: object) -> None:
+        self.names.add(node.name.value)
+
+
 _kept = lru_cache(KEPT)(Document)
+
+
+def find_document(text: str, limits: Limits) -> Document:
+    """From memory where it is known.  Raises GraphQLError for what cannot be parsed."""
+    make = _kept if len(text) <= LONGEST_KEPT else Document
+    return make(text, limits.tokens)
 
 
 class CheckedDocuments(SchemaExtension):
@@ -98,9 +158,7 @@ class CheckedDocuments(SchemaExtension):
 
     def on_parse(self) -> Iterator[None]:
         execution = self.execution_context
-        text = execution.query or ""
-        make = _kept if len(text) <= LONGEST_KEPT else Document
-        self._document = make(text, self._limits.tokens)
+        self._document = find_document(execution.query or "", self._limits)
         execution.graphql_document = self._document.node
         yield
 

@@ -1,8 +1,8 @@
-"""Followers of a job share their reads: one reader per job and process, and one question for everybody's access.
+"""What is followed in this process is read once for all who follow, and one question asks for everybody's access.
 
-The log is the truth and wake-ups are hints.  A feed reads on when it is woken, and every few seconds while somebody
-waits for it; it reads in the scope of one of its followers, so PostgreSQL decides as ever.  Whoever is told something
-has had access confirmed within the last five seconds, or asks for it alone: see docs/decisions/0010.
+The log is the truth and wake-ups are hints.  All that is followed and has news is read in one transaction, and
+everything every few seconds, whatever was heard.  Whoever is told something has had access confirmed within the last
+five seconds, or asks for it alone: see docs/decisions/0010.
 """
 
 import asyncio
@@ -12,15 +12,22 @@ import time
 import uuid
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
-from dataclasses import replace
-from typing import ClassVar, TypeVar, cast
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Protocol, Self, TypeVar, cast
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.access import Access, find_lasting
-from domain.errors import DomainError
+from domain.workspaces import enter_all_workspaces
 from schema.database import Database
 from schema.faults import is_unreachable
 from schema.wakeups import WakeUps
@@ -36,11 +43,33 @@ TRY_AGAIN_AFTER_S = 0.5
 F = TypeVar("F", bound="Feed")
 
 
+@dataclass(eq=False, slots=True)
+class Message:
+    """What is told: one object for all who are told it, so that what is made of it is made once.
+
+    `place`: in the order of its feed.  `made`: what it has become for each audience, see schema.deliveries.
+    """
+
+    place: int
+    value: object
+    made: dict[Any, Any] = field(default_factory=dict)
+
+
+class Rider(Protocol):
+    """The way to one client."""
+
+    def push(self, message: Message) -> bool:
+        """Tell it at once, if that takes no waiting, or change nothing."""
+
+
 class Follower:
     """One who follows: `look` begins a transaction in the follower's own scope, or raises why there is none any more.
 
-    `expires_at`: of a token, UTC; None for a key, whose time the database knows.
+    `place`: up to where all has been told.  `expires_at`: of a token, UTC; None for a key, whose time the database
+    knows.  `rider`: set when there is a way to tell without waking the follower.
     """
+
+    __slots__ = ("_begin", "_expires_at", "_fault", "_good_until", "_news", "access", "place", "rider")
 
     def __init__(
         self,
@@ -49,16 +78,17 @@ class Follower:
         expires_at: dt.datetime | None,
     ) -> None:
         self.access = access
+        self.place = 0
+        self.rider: Rider | None = None
         self._begin = look
         self._expires_at = expires_at
         self._good_until = time.monotonic() + ACCESS_GOOD_FOR_S
         self._fault: Exception | None = None
         self._news = asyncio.Event()
 
-    @property
-    def is_overdue(self) -> bool:
-        """Nothing may be told before access has been confirmed again."""
-        return time.monotonic() >= self._good_until
+    def is_overdue(self, now: float) -> bool:
+        """Nothing may be told before access has been confirmed again.  `now`: of time.monotonic."""
+        return now >= self._good_until
 
     def is_expired(self) -> bool:
         return self._expires_at is not None and dt.datetime.now(dt.UTC) >= self._expires_at
@@ -78,6 +108,21 @@ class Follower:
         self._fault = fault
         self.wake()
 
+    def push(self, message: Message, now: float) -> bool:
+        """Tell what comes next at once, if that takes no waiting and nothing speaks against it."""
+        if message.place <= self.place:
+            return True  # the follower's own look was newer than what the feed had read
+        if (
+            self.rider is None
+            or self._fault is not None
+            or now >= self._good_until
+            or self._news.is_set()
+            or not self.rider.push(message)
+        ):
+            return False
+        self.place = message.place
+        return True
+
     @asynccontextmanager
     async def look(self) -> AsyncIterator[Work]:
         """A transaction in the follower's scope; to begin it is to confirm the access."""
@@ -91,7 +136,7 @@ class Follower:
         """Before each message; costs no query while access is confirmed.  Raises why there is to be none."""
         if self._fault is not None:
             raise self._fault
-        if self.is_overdue:
+        if self.is_overdue(time.monotonic()):
             async with self.look():
                 pass
 
@@ -113,52 +158,58 @@ class Repeated:
     def __init__(self, step: Callable[[], Awaitable[float]], pause: Callable[[float], Awaitable[object]]) -> None:
         self._step = step
         self._pause = pause
-        self._task: asyncio.Task[None] | None = None
         self._is_paused = False
         self._is_ended = False
-
-    def start(self, *, after_s: float = 0.0) -> None:
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run(after_s))
-            self._running.add(self._task)
-            self._task.add_done_callback(self._running.discard)
+        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._running.add(self._task)
+        self._task.add_done_callback(self._running.discard)
 
     def end(self) -> None:
         self._is_ended = True
-        if self._task is not None and self._is_paused:
+        if self._is_paused:
             self._task.cancel()
 
-    async def _run(self, pause_s: float) -> None:
+    async def _run(self) -> None:
         while not self._is_ended:
-            if pause_s > 0:
-                self._is_paused = True
-                await self._pause(pause_s)
-                self._is_paused = False
             pause_s = await self._step()
+            if self._is_ended:
+                return
+            self._is_paused = True
+            await self._pause(pause_s)
+            self._is_paused = False
 
 
 class Feed(ABC):
-    """What the followers of one job share.  It reads only while somebody waits, or has waited, for what comes next."""
+    """What the followers of one thing share: it is read as the system, so it names its workspace in what it asks.
 
-    def __init__(self, job_id: uuid.UUID, *, at_most_every_s: float = 0.0) -> None:
-        self.job_id = job_id
-        self._at_most_every_s = at_most_every_s
+    Its followers all see the same: each has made its first look in a scope of its own.
+    """
+
+    at_most_every_s: ClassVar[float] = 0.0
+
+    def __init__(self, workspace_id: uuid.UUID) -> None:
+        self.workspace_id = workspace_id
+        self.read_at = time.monotonic()
+        self.has_news = False
         self._followers: dict[Follower, None] = {}
+        self._at_head: dict[Follower, None] = {}
         self._stack = ExitStack()
 
     @abstractmethod
-    async def read(self, connection: AsyncConnection) -> None:
-        """Take up what is new, and wake the followers if anything is."""
+    def watch(self, wakeups: WakeUps, wake: Callable[[], None]) -> AbstractContextManager[None]:
+        """Hear of what it tells of."""
 
-    def open(self, wakeups: WakeUps) -> None:
-        watch = self._stack.enter_context(wakeups.watch(self.job_id))
+    @classmethod
+    @abstractmethod
+    async def read_all(cls, connection: AsyncConnection, feeds: Sequence[Self]) -> None:
+        """Take up what is new of each, by a number of statements that does not depend on theirs."""
 
-        async def pause(seconds: float) -> None:
-            await asyncio.sleep(self._at_most_every_s)
-            await watch.wait(seconds)
+    def open(self, wakeups: WakeUps, wake: Callable[[], None]) -> None:
+        def hear() -> None:
+            self.has_news = True
+            wake()
 
-        self._reader = Repeated(self._read_once, pause)
-        self._stack.callback(self._reader.end)
+        self._stack.enter_context(self.watch(wakeups, hear))
 
     def close(self) -> None:
         self._stack.close()
@@ -171,48 +222,36 @@ class Feed(ABC):
         del self._followers[follower]
         return not self._followers
 
+    def due_in_s(self, now: float) -> float:
+        """When it is to be read next; 0 or less: now."""
+        return self.read_at + (self.at_most_every_s if self.has_news else READ_AT_LEAST_EVERY_S) - now
+
+    async def wait(self, follower: Follower) -> None:
+        """Until there may be something to tell that has not been told yet: see `tell`.  Raises as Follower.check.
+
+        Call it when the follower has been told all that there is.
+        """
+        self._at_head[follower] = None
+        try:
+            await follower.wait()
+        finally:
+            self._at_head.pop(follower, None)
+
+    def tell(self, messages: Iterable[Message]) -> None:
+        """In order, and at once to all who wait and can be told without waiting; the others are woken."""
+        now = time.monotonic()
+        for message in messages:
+            for follower in [each for each in self._at_head if not each.push(message, now)]:
+                del self._at_head[follower]
+                follower.wake()
+
     def wake(self) -> None:
         for follower in self._followers:
             follower.wake()
 
-    async def wait(self, follower: Follower) -> None:
-        """Until there may be news for the follower.  Raises as Follower.check."""
-        self._reader.start()
-        await follower.wait()
-
-    async def _read_once(self) -> float:
-        """How long to pause then."""
-        try:
-            return READ_AT_LEAST_EVERY_S if await self._read_for_anyone() else TRY_AGAIN_AFTER_S
-        except Exception as error:
-            if is_unreachable(error):  # streams go on when it is back; who waits too long is told so: see Streams
-                logger.warning("a followed job cannot be read now: %s", error)
-                return TRY_AGAIN_AFTER_S
-            for follower in self._followers:
-                follower.fail(error)
-            return READ_AT_LEAST_EVERY_S
-
-    async def _read_for_anyone(self) -> bool:
-        """In the scope of the first follower who has one; the others learn for themselves why they have none."""
-        refused: set[Access] = set()
-        for follower in list(self._followers):
-            if follower.is_expired() or follower.access in refused:
-                follower.doubt()
-                continue
-            has_entered = False
-            try:
-                async with follower.look() as work:
-                    has_entered = True
-                    await self.read(work.connection)
-            except DomainError as refusal:
-                if has_entered:
-                    follower.fail(refusal)
-                else:
-                    refused.add(follower.access)
-                    follower.doubt()
-            else:
-                return True
-        return False
+    def fail(self, fault: Exception) -> None:
+        for follower in self._followers:
+            follower.fail(fault)
 
 
 class Streams:
@@ -223,7 +262,14 @@ class Streams:
         self._database = database
         self._feeds: dict[Hashable, Feed] = {}
         self._followers: set[Follower] = set()
-        self._asking: Repeated | None = None
+        self._news = asyncio.Event()
+        self._is_resting = False
+        self._asked_at = 0.0
+        self._work: list[Repeated] = []
+
+    def find(self, key: Hashable) -> Feed | None:
+        """The feed with that key, if somebody follows it."""
+        return self._feeds.get(key)
 
     @contextmanager
     def follow(self, follower: Follower, key: Hashable, make: Callable[[], F]) -> Iterator[F]:
@@ -231,7 +277,7 @@ class Streams:
         feed = self._feeds.get(key)
         if feed is None:
             feed = self._feeds[key] = make()
-            feed.open(self.wakeups)
+            feed.open(self.wakeups, self._news.set)
         feed.join(follower)
         self._join(follower)
         try:
@@ -244,18 +290,69 @@ class Streams:
 
     def _join(self, follower: Follower) -> None:
         self._followers.add(follower)
-        if self._asking is None:
-            self._asking = Repeated(self._ask_for_access, asyncio.sleep)
-            self._asking.start(after_s=ACCESS_ASKED_EVERY_S)
+        if not self._work:
+            self._asked_at = time.monotonic()
+            self._work = [Repeated(self._read, self._pause), Repeated(self._ask_for_access, asyncio.sleep)]
 
     def _leave(self, follower: Follower) -> None:
         self._followers.discard(follower)
-        if not self._followers and self._asking is not None:
-            self._asking.end()
-            self._asking = None
+        if not self._followers:
+            for each in self._work:
+                each.end()
+            self._work = []
+
+    # ------------------------------------------------------------------------------------------ reading
+
+    async def _pause(self, seconds: float) -> None:
+        """Until there is news, or so long; when the database was away, so long in any case."""
+        if self._is_resting:
+            await asyncio.sleep(seconds)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+        self._news.clear()
+
+    async def _read(self) -> float:
+        """Read all that is due; how long to pause then, unless there is news."""
+        now = time.monotonic()
+        due = [feed for feed in self._feeds.values() if feed.due_in_s(now) <= 0]
+        self._is_resting = bool(due) and not await self._read_together(due)
+        if self._is_resting:
+            return TRY_AGAIN_AFTER_S
+        now = time.monotonic()
+        return max(0.0, min((feed.due_in_s(now) for feed in self._feeds.values()), default=READ_AT_LEAST_EVERY_S))
+
+    async def _read_together(self, due: Sequence[Feed]) -> bool:
+        """Whether the database was there: if not, they stay due."""
+        try:
+            await self._read_feeds(due)
+        except Exception as error:
+            if is_unreachable(error):  # streams go on when it is back; who waits too long is told so: see below
+                logger.warning("what is followed cannot be read now: %s", error)
+                for feed in due:
+                    feed.has_news = True
+                return False
+            if len(due) > 1:  # each alone: the fault of one is not that of the others
+                return all([await self._read_together([feed]) for feed in due])
+            due[0].fail(error)
+        return True
+
+    async def _read_feeds(self, due: Sequence[Feed]) -> None:
+        kinds: dict[type[Feed], list[Feed]] = defaultdict(list)
+        for feed in due:
+            feed.read_at, feed.has_news = time.monotonic(), False
+            kinds[type(feed)].append(feed)
+        async with self._database.begin(self._database.reading, enter_all_workspaces) as (connection, _):
+            for kind, feeds in kinds.items():
+                await kind.read_all(connection, feeds)
+
+    # ------------------------------------------------------------------------------------------ access
 
     async def _ask_for_access(self) -> float:
         """One question for all; who has lost access, or cannot be sure of it for much longer, asks alone then."""
+        if (pause_s := self._asked_at + ACCESS_ASKED_EVERY_S - time.monotonic()) > 0:
+            return pause_s  # who has just come has just been let in
         granted: dict[Access, list[Follower]] = defaultdict(list)
         for follower in self._followers:
             if follower.is_expired():
@@ -270,8 +367,9 @@ class Streams:
                 pass
         except Exception as error:  # whatever it is: access that nobody confirms runs out
             logger.warning("access cannot be asked for now: %s", error, exc_info=not is_unreachable(error))
+            now = time.monotonic()
             for follower in self._followers:
-                if follower.is_overdue:
+                if follower.is_overdue(now):
                     follower.wake()
             return TRY_AGAIN_AFTER_S
         for access, followers in granted.items():

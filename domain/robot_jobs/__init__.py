@@ -48,6 +48,7 @@ from domain.robot_jobs.queries import (
     list_failures,
     measure_pace,
     read_completions,
+    read_completions_of_jobs,
 )
 from domain.robot_jobs.results import ItemResult, RecordedResult, ResultStatus, update_job_item_result
 from domain.robot_jobs.retry import RetriedItems, retry_failed_items
@@ -128,6 +129,7 @@ __all__ = [
     "percent_done",
     "preview_dispatch",
     "read_completions",
+    "read_completions_of_jobs",
     "retry_failed_items",
     "robot_job_attempts",
     "robot_job_items",

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -297,45 +297,57 @@ class Completions:
 async def read_completions(
     connection: AsyncConnection, job_id: uuid.UUID, *, after_seq: int, limit: int = 200
 ) -> Completions:
-    """The completions after that event number, in order, and how the job stands; one statement, one snapshot.
+    """As read_completions_of_jobs, of one job.  Raises RobotJobNotFound."""
+    read = await read_completions_of_jobs(connection, {job_id: after_seq}, limit=limit)
+    if job_id not in read:
+        raise RobotJobNotFound(job_id)
+    return read[job_id]
 
-    Raises RobotJobNotFound.
+
+async def read_completions_of_jobs(
+    connection: AsyncConnection, after_seqs: Mapping[uuid.UUID, int], *, limit: int = 200
+) -> dict[uuid.UUID, Completions]:
+    """Each job's completions after its event number, in order, at most `limit` of each, and how the job stands.
+
+    One statement, one snapshot.  Jobs that are not to be seen are left out.
     """
+    asked = (
+        sa.func.unnest(
+            array_of(list(after_seqs), sa.Uuid()),
+            array_of(list(after_seqs.values()), sa.BigInteger()),
+        )
+        .table_valued("job_id", "after_seq")
+        .render_derived("asked")
+    )
     recent = (
         sa.select(events.c.seq, events.c.payload, events.c.item_id)
         .where(
             events.c.workspace_id == robot_jobs.c.workspace_id,
             events.c.stream_id == robot_jobs.c.id,
-            events.c.seq > after_seq,
+            events.c.seq > asked.c.after_seq,
             events.c.type == EventType.ITEM_COMPLETED.value,
         )
         .order_by(events.c.seq)
         .limit(limit)
         .lateral("recent")
     )
-    rows = (
-        await connection.execute(
-            sa.select(recent.c.seq, recent.c.payload, robot_jobs, robot_job_items)
-            .select_from(
-                robot_jobs.outerjoin(recent, sa.true()).outerjoin(
-                    robot_job_items, robot_job_items.c.id == recent.c.item_id
-                )
-            )
-            .where(robot_jobs.c.id == job_id)
-            .order_by(recent.c.seq)
+    rows = await connection.execute(
+        sa.select(recent.c.seq, recent.c.payload, robot_jobs, robot_job_items)
+        .select_from(
+            asked.join(robot_jobs, robot_jobs.c.id == asked.c.job_id)
+            .outerjoin(recent, sa.true())
+            .outerjoin(robot_job_items, robot_job_items.c.id == recent.c.item_id)
         )
-    ).all()
-    if not rows:
-        raise RobotJobNotFound(job_id)
+        .order_by(recent.c.seq)
+    )
     item_at = 2 + len(robot_jobs.c)
-    job = RobotJob.from_values(*rows[0][2:item_at])
-    completions = [
-        ItemCompletion(
-            row.seq,
-            RobotJobItem.from_values(*row[item_at:]).as_of(row.payload),
-            job.as_of(row.payload["job"]),
-        )
-        for row in rows
-        if row.seq is not None
-    ]
-    return Completions(job, completions, has_more=len(completions) == limit)
+    jobs: dict[uuid.UUID, RobotJob] = {}
+    found: dict[uuid.UUID, list[ItemCompletion]] = {}
+    for row in rows:
+        job_id = row[2]
+        if job_id not in jobs:
+            jobs[job_id], found[job_id] = RobotJob.from_values(*row[2:item_at]), []
+        if row.seq is not None:
+            item = RobotJobItem.from_values(*row[item_at:]).as_of(row.payload)
+            found[job_id].append(ItemCompletion(row.seq, item, jobs[job_id].as_of(row.payload["job"])))
+    return {job_id: Completions(job, found[job_id], len(found[job_id]) == limit) for job_id, job in jobs.items()}

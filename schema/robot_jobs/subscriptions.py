@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator
 from functools import partial
-from typing import Annotated
+from typing import Annotated, cast
 
 import strawberry
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,9 +17,17 @@ from schema.access import follower, following, subscription
 from schema.context import Info
 from schema.ids import parse_id
 from schema.robot_jobs import feeds
-from schema.robot_jobs.feeds import CompletionFeed, ProgressFeed, Stretch, get_progress, read_stretch
-from schema.robot_jobs.types import RobotJob, RobotJobItem
+from schema.robot_jobs.feeds import (
+    CompletionFeed,
+    ProgressFeed,
+    RobotJobItemCompleted,
+    Stretch,
+    get_progress,
+    read_stretch,
+)
+from schema.robot_jobs.types import RobotJob
 from schema.selections import is_selected
+from schema.streams import Message
 
 _CURSOR = re.compile(r"(\d{1,18})\.([0-9a-f]{8})")
 
@@ -31,15 +39,6 @@ class InvalidCursor(DomainError):
         super().__init__(f'The cursor {why}  Read the job again, then follow it from its newest cursor or from "0".')
 
 
-@strawberry.type(description="An item was closed.  Item and job are as of that event.")
-class RobotJobItemCompleted:
-    cursor: str = strawberry.field(description="Give the last one seen as `after` to go on from there.")
-    item: RobotJobItem = strawberry.field(description="The item as it was closed.")
-    job: RobotJob = strawberry.field(
-        description="The job with this item counted, and no later one; lists within it are read as they are now."
-    )
-
-
 JobId = Annotated[strawberry.ID, strawberry.argument(description="The job to follow.")]
 
 
@@ -48,38 +47,37 @@ class RobotJobSubscriptions:
     @subscription(
         "One message per item that is closed, in order, each exactly once.  Without `after` from now on; with the "
         'last `cursor` seen it goes on from there, with "0" from the beginning.  Ends when the job is finished and '
-        "all has been told."
+        "all has been told.",
+        of=RobotJobItemCompleted,
     )
     async def robot_job_item_completed(
         self,
         info: Info,
         job_id: JobId,
         after: Annotated[str | None, strawberry.argument(description='The last cursor seen, or "0".')] = None,
-    ) -> AsyncGenerator[RobotJobItemCompleted, None]:
+    ) -> AsyncGenerator[Message, None]:
         followed = parse_id("jobId", job_id)
+        streams = info.context.streams
         async with following(info) as work:
-            stretch = await _first_stretch(work.connection, followed, after)
+            key = CompletionFeed, work.membership.workspace_id, followed
+            stretch = await _first_stretch(work.connection, followed, after, cast(CompletionFeed, streams.find(key)))
             own = follower(info, work)
-        key = CompletionFeed, work.membership.workspace_id, followed
-        with info.context.streams.follow(own, key, partial(CompletionFeed, stretch.job)) as feed:
+        with streams.follow(own, key, partial(CompletionFeed, stretch.job)) as feed:
             while True:
-                for completion in stretch.completions:
-                    await own.check()
-                    yield RobotJobItemCompleted(
-                        cursor=encode_event_cursor(followed, completion.seq),
-                        item=RobotJobItem.from_domain(completion.item),
-                        job=RobotJob.from_domain(completion.job),
-                    )
+                for message in stretch.messages:
+                    yield message
+                own.place = stretch.up_to
                 if stretch.is_end:
                     return
-                stretch.completions.clear()  # those who wait long keep nothing
-                stretch = await feed.next(own, stretch.up_to)
+                del stretch  # those who wait long keep nothing
+                stretch = await feed.next(own)
 
     @subscription(
         "The newest state of a job: at once, then whenever it changes, at most four times a second, the last state "
-        "always.  Ends when the job is finished."
+        "always.  Ends when the job is finished.",
+        of=RobotJob,
     )
-    async def robot_job_progress(self, info: Info, job_id: JobId) -> AsyncGenerator[RobotJob, None]:
+    async def robot_job_progress(self, info: Info, job_id: JobId) -> AsyncGenerator[Message, None]:
         followed = parse_id("jobId", job_id)
         asked = frozenset(name for name in ("progress", "failures") if is_selected(info, name))
         async with following(info) as work:
@@ -87,23 +85,19 @@ class RobotJobSubscriptions:
             own = follower(info, work)
         key = ProgressFeed, work.membership.workspace_id, followed, asked
         with info.context.streams.follow(own, key, partial(ProgressFeed, progress, asked)) as feed:
-            while True:
+            message: Message | None = progress.message()
+            while message is not None:
                 told_at = time.monotonic()
-                yield RobotJob.from_domain(progress.job, progress.known)
-                if not progress.job.status.is_active:
-                    return
+                yield message
+                own.place = message.place
                 await asyncio.sleep(told_at + feeds.PROGRESS_AT_MOST_EVERY_S - time.monotonic())
-                progress = await feed.next(own, progress.job.last_event_seq)
-                await own.check()
+                message = await feed.next(own)
 
 
-def encode_event_cursor(job_id: uuid.UUID, seq: int) -> str:
-    """A place in a job's log; it carries a part of the job's id, so that another job's cursor is noticed."""
-    return f"{seq}.{job_id.hex[-8:]}"
-
-
-async def _first_stretch(connection: AsyncConnection, job_id: uuid.UUID, after: str | None) -> Stretch:
-    """What is told first.  Raises InvalidCursor, RobotJobNotFound."""
+async def _first_stretch(
+    connection: AsyncConnection, job_id: uuid.UUID, after: str | None, feed: CompletionFeed | None
+) -> Stretch:
+    """What is told first; nothing yet if the feed has it.  Raises InvalidCursor, RobotJobNotFound."""
     if after == "0":
         return await read_stretch(connection, job_id, after_seq=0)
     job = (await find_robot_jobs(connection, [job_id])).get(job_id)
@@ -116,6 +110,8 @@ async def _first_stretch(connection: AsyncConnection, job_id: uuid.UUID, after: 
         raise InvalidCursor("is not one of this subscription's.")
     if found[2] != job_id.hex[-8:]:
         raise InvalidCursor("belongs to another job.")
-    if int(found[1]) > job.last_event_seq:
+    if (after_seq := int(found[1])) > job.last_event_seq:
         raise InvalidCursor(f"is from the future: the job's newest event is number {job.last_event_seq}.")
-    return await read_stretch(connection, job_id, after_seq=int(found[1]))
+    if feed is not None and feed.keeps(after_seq):
+        return Stretch(job, [], after_seq)
+    return await read_stretch(connection, job_id, after_seq=after_seq)

@@ -2,20 +2,20 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 import pytest
 from starlette.types import Message
-from strawberry.types.execution import ExecutionResult
 
 from api.app import create_app
 from api.database import DatabaseUrls
 from api.graphql_streams import EVENT_STREAM, MULTIPART, Form, OpenStreams, Stream, StreamLimits
 from api.settings import load_settings
 from api.tokens import Tokens
+from schema.deliveries import Outlet
 from tests.servers import (
     FOLLOW,
     PATIENCE_S,
@@ -453,11 +453,12 @@ class Source:
     asked: int = 0
     is_closed: bool = False
 
-    async def results(self) -> AsyncGenerator[ExecutionResult, None]:
+    async def deliver(self, outlet: Outlet) -> None:
         try:
             for number in range(self.count):
+                await outlet.ready()
                 self.asked += 1
-                yield ExecutionResult(data={"number": number}, errors=None)
+                await outlet.send(b'{"data":{"number":%d}}' % number)
                 await asyncio.sleep(0)
             await asyncio.Event().wait()
         finally:
@@ -468,7 +469,7 @@ def stream_to(
     client: Client, source: Source, form: Form = EVENT_STREAM, *, heartbeat_s: float = 60.0, age_s: float = 60.0
 ) -> Stream:
     limits = StreamLimits(per_caller=1, age_s=age_s, heartbeat_s=heartbeat_s)
-    return Stream(form, source.results(), client.send, client.abort, limits)
+    return Stream(form, source.deliver, client.send, client.abort, limits)
 
 
 async def soon(is_so: Callable[[], object]) -> None:
@@ -542,15 +543,15 @@ async def test_stop_says_that_it_is_no_completion_and_closes_what_ran() -> None:
 
 
 async def test_fault_of_the_subscription_is_told_under_an_id_and_ends_it() -> None:
-    async def results() -> AsyncGenerator[ExecutionResult, None]:
-        yield ExecutionResult(data={"number": 1}, errors=None)
+    async def deliver(outlet: Outlet) -> None:
+        await outlet.send(b'{"data":{"number":1}}')
         raise RuntimeError("a secret")
 
     client = Client()
     client.reads.set()
     limits = StreamLimits(per_caller=1, age_s=60, heartbeat_s=60)
 
-    await asyncio.wait_for(Stream(EVENT_STREAM, results(), client.send, client.abort, limits).run(client.receive), 5)
+    await asyncio.wait_for(Stream(EVENT_STREAM, deliver, client.send, client.abort, limits).run(client.receive), 5)
 
     _, _, last = client.content.decode().strip().split("\n\n")[-3:]
     assert last == "event: complete\ndata:"

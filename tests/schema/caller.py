@@ -2,13 +2,14 @@
 
 import asyncio
 import datetime as dt
+import json
 import uuid
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -20,31 +21,17 @@ from domain.workspaces import Role, enter_system, workspace_members
 from schema import schema
 from schema.context import Context
 from schema.database import Database
+from schema.deliveries import OperationRefused, Outlet
+from schema.documents import find_document
 from schema.limits import Limits
 from schema.principals import KeyPrincipal, Principal
 from schema.streams import Streams
 from tests.conftest import Database as TestDatabase
 from tests.domain.secrets import KEY_RING
+from tests.servers import until
 from tests.tenants import Tenant
 
 TIME_LIMIT_S = 20.0
-
-
-class MemoryWatch:
-    def __init__(self, is_waiting: asyncio.Event) -> None:
-        self._news = asyncio.Event()
-        self._is_waiting = is_waiting
-
-    def wake(self) -> None:
-        self._news.set()
-
-    async def wait(self, timeout_s: float) -> None:
-        self._is_waiting.set()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await self._news.wait()
-        self._is_waiting.clear()
-        self._news.clear()
 
 
 class MemoryWakeUps:
@@ -53,41 +40,76 @@ class MemoryWakeUps:
     def __init__(self) -> None:
         self.loses_all = False
         self.announced: list[uuid.UUID] = []
-        self.watches: dict[uuid.UUID, list[MemoryWatch]] = defaultdict(list)
-        self._waiting: dict[uuid.UUID, asyncio.Event] = defaultdict(asyncio.Event)
+        self.watched: dict[uuid.UUID, list[Callable[[], None]]] = defaultdict(list)
+        self.streams: Streams | None = None
 
     def announce(self, job_id: uuid.UUID) -> None:
         self.announced.append(job_id)
         if not self.loses_all:
-            for watch in self.watches[job_id]:
-                watch.wake()
+            for wake in self.watched[job_id]:
+                wake()
 
     @contextmanager
-    def watch(self, job_id: uuid.UUID) -> Iterator[MemoryWatch]:
-        watch = MemoryWatch(self._waiting[job_id])
-        self.watches[job_id].append(watch)
+    def watch(self, job_id: uuid.UUID, wake: Callable[[], None]) -> Iterator[None]:
+        self.watched[job_id].append(wake)
         try:
-            yield watch
+            yield
         finally:
-            self.watches[job_id].remove(watch)
+            self.watched[job_id].remove(wake)
 
     async def follower_waits(self, job_id: uuid.UUID) -> None:
-        """Until a follower of the job has told all there is, and waits for news."""
-        async with asyncio.timeout(TIME_LIMIT_S):
-            await self._waiting[job_id].wait()
+        """Until the followers of the job have been told all there is, and wait for news."""
+
+        def waits() -> bool:
+            feeds = [feed for key, feed in streams._feeds.items() if job_id in cast(tuple[object, ...], key)]
+            return (
+                bool(feeds)
+                and streams._work[0]._is_paused
+                and all(
+                    feed._at_head and len(feed._at_head) == len(feed._followers) and not feed.has_news for feed in feeds
+                )
+            )
+
+        streams = cast(Streams, self.streams)
+        await until(waits)
 
 
 class Stream:
-    """A subscription's messages; each wait for one has a time limit."""
+    """A subscription's messages; each wait for one has a time limit.
 
-    def __init__(self, results: AsyncGenerator[Any, None]) -> None:
-        self._results = results
+    The client takes a message only when a test waits for it.
+    """
+
+    def __init__(self) -> None:
+        self._wanted: asyncio.Queue[None] = asyncio.Queue()
+        self._payloads: asyncio.Queue[Any] = asyncio.Queue()
+
+    def offer(self, payload: bytes) -> bool:
+        if self._wanted.empty():
+            return False
+        self._wanted.get_nowait()
+        self._payloads.put_nowait(json.loads(payload))
+        return True
+
+    async def ready(self) -> None:
+        await self._wanted.get()
+
+    async def send(self, payload: bytes) -> None:
+        self._payloads.put_nowait(json.loads(payload))
+
+    async def run(self, deliver: Callable[[Outlet], Awaitable[None]]) -> None:
+        try:
+            await deliver(self)
+        except OperationRefused as refused:
+            self._payloads.put_nowait({"errors": [error.formatted for error in refused.errors]})
+        finally:
+            self._payloads.put_nowait(None)
 
     async def message(self) -> Any:
         """The data of the next message, which carries no errors."""
         result = await self._next()
-        assert result.errors is None, result.errors
-        (data,) = result.data.values()
+        assert "errors" not in result, result["errors"]
+        (data,) = result["data"].values()
         return data
 
     async def messages(self, count: int) -> list[Any]:
@@ -104,11 +126,10 @@ class Stream:
     async def error_and_end(self) -> dict[str, Any]:
         """The error that is the stream's last message."""
         result = await self._next()
-        assert result.errors is not None, result
-        (error,) = result.errors
+        (error,) = result["errors"]
         assert await self.is_at_its_end()
-        formatted: dict[str, Any] = error.formatted
-        return formatted
+        found: dict[str, Any] = error
+        return found
 
     async def is_at_its_end(self) -> bool:
         try:
@@ -118,8 +139,13 @@ class Stream:
         return False
 
     async def _next(self) -> Any:
+        self._wanted.put_nowait(None)
         async with asyncio.timeout(TIME_LIMIT_S):
-            return await anext(self._results)
+            payload = await self._payloads.get()
+        if payload is None:
+            self._payloads.put_nowait(None)
+            raise StopAsyncIteration
+        return payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +195,17 @@ class Caller:
     @asynccontextmanager
     async def follow(self, document: str, /, **variables: object) -> AsyncIterator[Stream]:
         """A subscription, ended with the block."""
-        results: Any = await schema.stream(document, variable_values=dict(variables), context_value=self.context())
+        stream = Stream()
+        context = self.context()
+        deliver = partial(schema.deliver, find_document(document, self.limits), None, dict(variables), context)
+        running = asyncio.create_task(stream.run(deliver))
         try:
-            yield Stream(results)
+            yield stream
         finally:
-            await results.aclose()
+            running.cancel()
+            await asyncio.wait([running])
+            if not running.cancelled():
+                running.result()
 
 
 @dataclass(frozen=True)
@@ -189,7 +221,8 @@ class Api:
 
     @cached_property
     def streams(self) -> Streams:
-        return Streams(self.database, self.wakeups)
+        self.wakeups.streams = Streams(self.database, self.wakeups)
+        return self.wakeups.streams
 
     def nobody(self) -> Caller:
         return Caller(self.database, self.streams, None)

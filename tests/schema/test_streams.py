@@ -136,8 +136,8 @@ async def test_a_job_that_nobody_follows_any_more_costs_nothing(
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
 
-    assert wakeups.watches[in_hand.job.id] == []
-    assert (api.streams._feeds, api.streams._followers, api.streams._asking) == ({}, set(), None)
+    assert wakeups.watched[in_hand.job.id] == []
+    assert (api.streams._feeds, api.streams._followers, api.streams._work) == ({}, set(), [])
     await until(lambda: not streams.Repeated._running)
     with counted_statements(engine) as statements:
         wakeups.announce(in_hand.job.id)
@@ -649,7 +649,7 @@ async def test_a_follower_cancelled_during_the_read_leaks_nothing(
         told = await asyncio.gather(*hearing)
 
     assert [[message["item"]["id"] for message in each] for each in told] == [[str(first.id), str(second.id)]] * others
-    assert wakeups.watches[in_hand.job.id] == []
+    assert wakeups.watched[in_hand.job.id] == []
     await until(lambda: not streams.Repeated._running)
     assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]  # a queue pool counts
 

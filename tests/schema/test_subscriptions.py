@@ -312,7 +312,7 @@ async def test_an_idle_stream_holds_no_connection_and_leaves_no_watch_behind(
         await stream.message()
         assert checked_out(engine) == 0
 
-    assert wakeups.watches[in_hand.job.id] == []
+    assert wakeups.watched[in_hand.job.id] == []
 
 
 def checked_out(engine: AsyncEngine) -> int:
