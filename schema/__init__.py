@@ -115,7 +115,7 @@ class Contract(strawberry.Schema):
         if problems := document.problems(self._schema, name, variables, context.limits):
             raise OperationRefused(_public(problems, context))
         own = context.fresh()
-        own.delivery = Delivery(self._audiences, document, name, variables, outlet)
+        own.deliverer = delivery = Delivery(self._audiences, document, name, variables, outlet)
         executor = Executor.build(
             self._schema,
             document.node,
@@ -130,7 +130,7 @@ class Contract(strawberry.Schema):
             source = await source
         if isinstance(source, ExecutionResult):
             raise OperationRefused(_public(source.errors or [], context))
-        await own.delivery.run(source)
+        await delivery.run(source)
 
 
 def _public(errors: Iterable[GraphQLError], context: object) -> list[GraphQLError]:

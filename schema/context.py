@@ -33,12 +33,11 @@ from domain.workspaces import (
     list_workspaces_of_user,
 )
 from schema.database import Database
-from schema.deliveries import Delivery
 from schema.limits import Limits
 from schema.loaders import Loaders
 from schema.principals import AuthenticationUnavailable, KeyPrincipal, Principal, Unauthenticated
 from schema.snapshots import Snapshot, Step
-from schema.streams import Follower, Streams
+from schema.streams import Deliverer, Follower, Streams
 from schema.work import Work
 
 ANY_ROLE = tuple(Role)
@@ -71,7 +70,7 @@ class Context(BaseContext):
         self.key_ring = key_ring
         self.principal: Principal | KeyPrincipal | None = None
         self.refusal: DomainError | None = None
-        self.delivery: Delivery | None = None  # of the subscription that runs, if one does
+        self.deliverer: Deliverer | None = None  # of the subscription that runs, if one does
         self._snapshot: Snapshot | None = None
 
     async def authenticate(
@@ -175,14 +174,14 @@ class Context(BaseContext):
         principal = self._checked_principal()
         own = self.fresh()
         own.principal = replace(principal, workspace_id=membership.workspace_id)
-        own.delivery = None
+        own.deliverer = None
         look = partial(own.following, roles)
         if isinstance(principal, Principal):
             follower = Follower(look, Access(membership), principal.expires_at)
         else:
             follower = Follower(look, Access(membership, principal.presented), None)
-        if self.delivery is not None:
-            self.delivery.begin(follower, own)
+        if self.deliverer is not None:
+            self.deliverer.begin(follower, own)
         return follower
 
     @asynccontextmanager

@@ -10,16 +10,14 @@ import weakref
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any, Protocol, cast
 
 from graphql import ExecutionResult, Executor, GraphQLError, GraphQLSchema
 
+from schema.context import Context
 from schema.documents import Document
 from schema.faults import public_error
 from schema.streams import Follower, Message
-
-if TYPE_CHECKING:
-    from schema.context import Context
 
 SHARED_FOR_S = 1.0  # what was read beside a message: it is told "as it is now"
 
@@ -58,14 +56,14 @@ class Audience:
         self._name = name
         self._variables = variables
 
-    def payload_at_once(self, message: Message, context: "Context") -> bytes | None:
+    def payload_at_once(self, message: Message, context: Context) -> bytes | None:
         """What the message is for this audience, unless that has to be waited for or met an error."""
         made = message.made.get(self)
         if made is None:
             made = self._make(message, context)
         return made if isinstance(made, bytes) else None
 
-    async def payload(self, message: Message, context: "Context") -> bytes:
+    async def payload(self, message: Message, context: Context) -> bytes:
         """What the message is for this audience."""
         made = message.made.get(self)
         if made is None:
@@ -78,7 +76,7 @@ class Audience:
         result = self._execute(message, context)
         return _payload(result if isinstance(result, ExecutionResult) else await result)
 
-    def _make(self, message: Message, context: "Context") -> "bytes | asyncio.Task[bytes | None] | None":
+    def _make(self, message: Message, context: Context) -> "bytes | asyncio.Task[bytes | None] | None":
         result = self._execute(message, context)
         if isinstance(result, ExecutionResult):
             made: bytes | asyncio.Task[bytes | None] | None = None if result.errors else _payload(result)
@@ -99,7 +97,7 @@ class Audience:
                 asyncio.get_running_loop().call_later(SHARED_FOR_S, message.made.pop, self, None)
         return None if result.errors else _payload(result)
 
-    def _execute(self, message: Message, context: "Context") -> Any:
+    def _execute(self, message: Message, context: Context) -> Any:
         """An ExecutionResult, or something to await that becomes one."""
         executor = Executor.build(
             self._schema,
@@ -137,13 +135,13 @@ class Delivery:
         self._find_audience = partial(audiences.find, document, name, variables)
         self._outlet = outlet
 
-    def begin(self, follower: Follower, context: "Context") -> None:
+    def begin(self, follower: Follower, context: Context) -> None:
         """The follower has been let in: what it is told is executed in that context, which is the follower's own."""
         member = follower.access.membership
         self._audience = self._find_audience((member.workspace_id, member.role, member.carriers))
         self._context = context
         self._follower = follower
-        follower.rider = self
+        follower.deliverer = self
 
     def push(self, message: Message) -> bool:
         payload = self._audience.payload_at_once(message, self._context)

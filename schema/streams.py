@@ -55,8 +55,11 @@ class Message:
     made: dict[Any, Any] = field(default_factory=dict)
 
 
-class Rider(Protocol):
+class Deliverer(Protocol):
     """The way to one client."""
+
+    def begin(self, follower: "Follower", context: Any) -> None:
+        """The follower has been let in; what it is told is executed in that context."""
 
     def push(self, message: Message) -> bool:
         """Tell it at once, if that takes no waiting, or change nothing."""
@@ -66,10 +69,10 @@ class Follower:
     """One who follows: `look` begins a transaction in the follower's own scope, or raises why there is none any more.
 
     `place`: up to where all has been told.  `expires_at`: of a token, UTC; None for a key, whose time the database
-    knows.  `rider`: set when there is a way to tell without waking the follower.
+    knows.  `deliverer`: where there is one, it may be told without being woken.
     """
 
-    __slots__ = ("_begin", "_expires_at", "_fault", "_good_until", "_news", "access", "place", "rider")
+    __slots__ = ("_begin", "_expires_at", "_fault", "_good_until", "_news", "access", "deliverer", "place")
 
     def __init__(
         self,
@@ -79,7 +82,7 @@ class Follower:
     ) -> None:
         self.access = access
         self.place = 0
-        self.rider: Rider | None = None
+        self.deliverer: Deliverer | None = None
         self._begin = look
         self._expires_at = expires_at
         self._good_until = time.monotonic() + ACCESS_GOOD_FOR_S
@@ -113,11 +116,11 @@ class Follower:
         if message.place <= self.place:
             return True  # the follower's own look was newer than what the feed had read
         if (
-            self.rider is None
+            self.deliverer is None
             or self._fault is not None
             or now >= self._good_until
             or self._news.is_set()
-            or not self.rider.push(message)
+            or not self.deliverer.push(message)
         ):
             return False
         self.place = message.place
