@@ -213,6 +213,7 @@ class Feed(ABC):
             wake()
 
         self._stack.enter_context(self.watch(wakeups, hear))
+        self.has_news = True  # of what happened between the first look and now nobody heard
 
     def close(self) -> None:
         self._stack.close()
@@ -281,6 +282,7 @@ class Streams:
         if feed is None:
             feed = self._feeds[key] = make()
             feed.open(self.wakeups, self._news.set)
+            self._news.set()
         feed.join(follower)
         self._join(follower)
         try:
