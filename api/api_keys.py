@@ -7,7 +7,7 @@ from api.workspaces import UnknownWorkspace
 from domain.api_keys import ApiKey, CreatedApiKey, create_api_key, list_api_keys, revoke_api_key
 from domain.carriers import Carrier
 from domain.pages import PageRequest
-from domain.workspaces import enter_system, has_workspace
+from domain.workspaces import enter_as_owner, has_workspace
 
 CREATED_BY = "command line"
 _PAGE = 1_000
@@ -26,7 +26,7 @@ async def make_key(
     Raises UnknownWorkspace, InvalidInput, TooManyApiKeys, DatabaseError.
     """
     async with owner_transaction(urls) as connection:
-        await enter_system(connection)
+        await enter_as_owner(connection)
         if workspace_id is not None and not await has_workspace(connection, workspace_id):
             raise UnknownWorkspace(f"there is no workspace {workspace_id}")
         return await create_api_key(
@@ -43,7 +43,7 @@ async def all_keys(urls: DatabaseUrls) -> list[ApiKey]:
     """Every key of every workspace and of the installation, newest first."""
     keys: list[ApiKey] = []
     async with owner_transaction(urls) as connection:
-        await enter_system(connection)
+        await enter_as_owner(connection)
         while True:
             after = (keys[-1].id,) if keys else None
             page = await list_api_keys(connection, page=PageRequest(_PAGE, after=after))
@@ -55,5 +55,5 @@ async def all_keys(urls: DatabaseUrls) -> list[ApiKey]:
 async def revoke_key(urls: DatabaseUrls, key_id: uuid.UUID) -> ApiKey:
     """Raises ApiKeyNotFound."""
     async with owner_transaction(urls) as connection:
-        await enter_system(connection)
+        await enter_as_owner(connection)
         return await revoke_api_key(connection, key_id)

@@ -38,7 +38,7 @@ from api.workspaces import DEMO_WORKSPACE_ID, UnknownWorkspace, developer_id, en
 from domain.carriers import Carrier
 from domain.envelopes import KeyRing
 from domain.errors import DomainError
-from domain.workspaces import Role, enter_system
+from domain.workspaces import Role, enter_as_owner
 
 if TYPE_CHECKING:
     from api.tokens import Tokens
@@ -319,7 +319,7 @@ def rotate() -> None:
         after, rewrapped, unreadable = None, 0, 0
         while True:
             async with owner_transaction(urls) as connection:
-                await enter_system(connection)
+                await enter_as_owner(connection)
                 batch = await rewrap_carrier_secrets(connection, key_ring, after=after)
             after = batch.last
             rewrapped += batch.rewrapped

@@ -12,6 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from api.settings import Settings
+from domain.workspaces import SYSTEM_ROLE
+from migrations.grants import SystemRoleMissing, list_missing_roles
 from migrations.run import is_current, migrate
 
 DATABASE = "robot_jobs"
@@ -82,6 +84,8 @@ async def owner_transaction(urls: DatabaseUrls) -> AsyncIterator[AsyncConnection
         try:
             async with connection.begin():
                 yield connection
+        except SystemRoleMissing as error:
+            raise DatabaseError(f"{setting}: {error}") from error
         except sa.exc.ProgrammingError as error:
             match getattr(error.orig, "sqlstate", None):
                 case "42501":  # insufficient_privilege
@@ -127,21 +131,37 @@ def app_engine(settings: Settings, urls: DatabaseUrls) -> AsyncEngine:
 
 
 async def refuse_unsafe(engine: AsyncEngine) -> None:
-    """Raises DatabaseError for a role that row level security does not bind, and for a server that is too old."""
+    """Raises DatabaseError for a server that is too old, and for a role that row level security does not bind.
+
+    One that has the rights of SYSTEM_ROLE all the time is not bound either; one that cannot take it on cannot sweep.
+    """
     async with _connected(engine, "DATABASE_URL") as connection:
-        row = (
-            await connection.execute(
-                sa.text(
-                    "SELECT rolname, rolsuper, rolbypassrls, current_setting('server_version_num')::int AS version "
-                    "FROM pg_roles WHERE rolname = current_user"
-                )
+        roles = {role.rolname: role for role in await connection.execute(_ROLES, {"system_role": SYSTEM_ROLE})}
+        role = next(each for each in roles.values() if each.is_current)
+        missing = await list_missing_roles(connection, role.rolname)
+    if role.version < LEAST_VERSION * 10_000:
+        raise DatabaseError(f"PostgreSQL {role.version // 10_000} is too old: {LEAST_VERSION} or later is needed.")
+    for each in roles.values():
+        if each.rolsuper or each.rolbypassrls:
+            what = "a superuser" if each.rolsuper else "allowed to bypass row level security (BYPASSRLS)"
+            raise DatabaseError(
+                f"DATABASE_URL: the role {each.rolname} is {what}, so tenants would see each other. "
+                "Use a plain role; docs/operations.md shows how to make one."
             )
-        ).one()
-    if row.version < LEAST_VERSION * 10_000:
-        raise DatabaseError(f"PostgreSQL {row.version // 10_000} is too old: {LEAST_VERSION} or later is needed.")
-    if row.rolsuper or row.rolbypassrls:
-        what = "a superuser" if row.rolsuper else "allowed to bypass row level security (BYPASSRLS)"
+    if SYSTEM_ROLE not in roles:
+        return  # the database is not migrated, which is told next
+    if roles[SYSTEM_ROLE].is_inherited:
         raise DatabaseError(
-            f"DATABASE_URL: the role {row.rolname} is {what}, so tenants would see each other. "
-            "Use a plain role; docs/operations.md shows how to make one."
+            f"DATABASE_URL: the role {role.rolname} inherits {SYSTEM_ROLE}, so tenants would see each other; "
+            f"as a superuser run: {'; '.join(missing)}"
         )
+    if missing:
+        raise DatabaseError(f"DATABASE_URL: {SystemRoleMissing(role.rolname, missing)}")
+
+
+_ROLES = sa.text("""
+    SELECT rolname, rolsuper, rolbypassrls, rolname = current_user AS is_current,
+           rolname <> current_user AND pg_has_role(current_user, oid, 'USAGE') AS is_inherited,
+           current_setting('server_version_num')::int AS version
+    FROM pg_roles WHERE rolname IN (current_user, :system_role)
+""")

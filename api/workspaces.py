@@ -11,7 +11,7 @@ from domain.workspaces import (
     Membership,
     Role,
     create_workspace,
-    enter_system,
+    enter_as_owner,
     enter_workspace,
     has_workspace,
     set_member,
@@ -36,7 +36,7 @@ async def seed_demo_workspace(urls: DatabaseUrls) -> bool:
     False if it was there already; what people have done in it since is left alone.
     """
     async with owner_transaction(urls) as connection:
-        await enter_system(connection)
+        await enter_as_owner(connection)
         if await has_workspace(connection, DEMO_WORKSPACE_ID):
             return False
         await create_workspace(connection, DEMO_WORKSPACE_ID, DEMO_WORKSPACE_NAME)
@@ -61,7 +61,7 @@ async def ensure_developer(urls: DatabaseUrls, workspace_id: uuid.UUID, role: Ro
     """A member of that workspace with that role, to make a token for.  Raises UnknownWorkspace, DatabaseError."""
     membership = Membership(workspace_id, developer_id(role), role)
     async with owner_transaction(urls) as connection:
-        await enter_system(connection)
+        await enter_as_owner(connection)
         if not await has_workspace(connection, workspace_id):
             raise UnknownWorkspace(f"there is no workspace {workspace_id}; `robot-jobs seed` makes the demo workspace")
         await set_member(connection, membership)

@@ -146,7 +146,7 @@ async def rewrap_carrier_secrets(
 ) -> RewrappedSecrets:
     """Put the next rows' data keys under the ring's newest key; two statements.
 
-    For the system scope (`enter_system`): it goes through all workspaces.  Safe to repeat and beside running servers,
+    For the system scope (`enter_as_owner`): it goes through all workspaces.  Safe to repeat and beside running servers,
     for it locks the rows that it rewraps, and passes by what has the newest key already.  Passwords are not decrypted.
     """
     table = carrier_secrets

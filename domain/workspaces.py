@@ -125,7 +125,7 @@ _list_workspaces = sa.text("SELECT id, name, role FROM list_workspaces_of_user(:
 
 
 async def create_workspace(connection: AsyncConnection, workspace_id: uuid.UUID, name: str) -> None:
-    """Idempotent by id.  Only the tables' owner may: see `enter_system`."""
+    """Idempotent by id.  Only the tables' owner may: see `enter_as_owner`."""
     await connection.execute(
         sa.text("INSERT INTO workspaces (id, name) VALUES (:id, :name) ON CONFLICT (id) DO NOTHING"),
         {"id": workspace_id, "name": name},
@@ -138,7 +138,7 @@ async def has_workspace(connection: AsyncConnection, workspace_id: uuid.UUID) ->
 
 
 async def set_member(connection: AsyncConnection, membership: Membership) -> None:
-    """Add a member or change a member's role.  Only the tables' owner may: see `enter_system`."""
+    """Add a member or change a member's role.  Only the tables' owner may: see `enter_as_owner`."""
     await connection.execute(
         sa.text(
             "INSERT INTO workspace_members (workspace_id, user_id, role) VALUES (:workspace_id, :user_id, :role) "
@@ -148,10 +148,24 @@ async def set_member(connection: AsyncConnection, membership: Membership) -> Non
     )
 
 
-async def enter_system(connection: AsyncConnection) -> None:
+async def enter_as_owner(connection: AsyncConnection) -> None:
     """Let the running transaction manage workspaces and members.
 
     Takes effect only for a role that owns the tables, as whoever runs the command line does; the API's own role
     gains nothing by it.
     """
     await connection.execute(sa.text("SELECT set_config('robot_jobs.system', 'on', true)"))
+
+
+async def enter_all_workspaces(connection: AsyncConnection) -> None:
+    """Let the running transaction work for all workspaces, as SYSTEM_ROLE until it ends; one statement.
+
+    For readers that followers share and for sweeps, never on behalf of a caller: what the role may do is little, but
+    it is in every workspace.  See docs/decisions/0011.
+    """
+    await connection.execute(_enter_all)
+
+
+SYSTEM_ROLE = "robot_jobs_system"
+"""The API's login is a member of it, and has its rights only where it takes it on."""
+_enter_all = sa.text(f"SELECT set_config('role', '{SYSTEM_ROLE}', true)")

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.carriers import reference_data_loads
 from domain.reference_data import edition, load_reference_data
-from migrations.grants import grant_to
+from migrations.grants import ensure_system_role, grant_to
 
 _LOCATION = Path(__file__).parent
 _ONE_AT_A_TIME = 7_305_119_201_417  # an advisory lock's key; any number that nothing else uses
@@ -33,9 +33,11 @@ async def is_current(connection: AsyncConnection) -> bool:
 async def migrate(connection: AsyncConnection, *, app_role: str) -> None:
     """Upgrade to the newest revision, load the reference data, grant the API's role its rights.
 
-    All in the caller's transaction, and one process at a time: others wait and then find the work done.
+    All in the caller's transaction, and one process at a time: others wait and then find the work done.  Raises
+    SystemRoleMissing.
     """
     await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ONE_AT_A_TIME)))
+    await ensure_system_role(connection, app_role)
     await connection.run_sync(_upgrade, "head")
     await load_reference_data(connection)
     await grant_to(connection, app_role)

@@ -44,7 +44,7 @@ from domain.robot_jobs import (
     update_job_item_result,
     update_job_status,
 )
-from domain.workspaces import Membership, Role, create_workspace, enter_system, enter_workspace, set_member
+from domain.workspaces import Membership, Role, create_workspace, enter_as_owner, enter_workspace, set_member
 
 HEADER = (
     "order_id,contact_name,contact_phone,contact_email,shipping_address,shipping_city,shipping_department,"
@@ -261,7 +261,7 @@ class Tenant:
 async def make_tenant(urls: DatabaseUrls, engine: AsyncEngine) -> Tenant:
     tenant = Tenant(engine, new_id())
     async with owner_engine(urls).begin() as connection:
-        await enter_system(connection)
+        await enter_as_owner(connection)
         await create_workspace(connection, tenant.workspace_id, "A shop")
         for role in Role:
             await set_member(connection, Membership(tenant.workspace_id, tenant.user(role), role))
@@ -271,7 +271,7 @@ async def make_tenant(urls: DatabaseUrls, engine: AsyncEngine) -> Tenant:
 async def make_installation_key(urls: DatabaseUrls, **options: Any) -> CreatedApiKey:
     """An API key that is good for every workspace, as the command line makes it."""
     async with owner_engine(urls).begin() as connection:
-        await enter_system(connection)
+        await enter_as_owner(connection)
         return await create_api_key(
             connection, workspace_id=None, created_by="command line", name="all shops", **options
         )

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from api.database import DatabaseUrls, owner_engine
 from domain.api_keys import api_keys, make_secret
-from domain.workspaces import Role, enter_system, workspace_members
+from domain.workspaces import Role, enter_as_owner, workspace_members
 from tests.api.test_issuer_keys import RSA, Issuer, served
 from tests.servers import (
     FOLLOW,
@@ -33,7 +33,7 @@ Loss = Callable[[], Awaitable[None]]
 
 async def as_owner(urls: DatabaseUrls, statement: sa.Update | sa.Delete) -> None:
     async with owner_engine(urls).begin() as owner:
-        await enter_system(owner)
+        await enter_as_owner(owner)
         await owner.execute(statement)
 
 

@@ -677,6 +677,11 @@ ROLES = """
     SELECT array_agg((rolname::text, rolcanlogin, rolsuper, rolbypassrls)::text ORDER BY rolname)
     FROM pg_roles WHERE rolname LIKE 'robot%'
 """
+AS_THEY_SHOULD_BE = ["(robot_jobs_app,t,f,f)", "(robot_jobs_owner,t,f,f)", "(robot_jobs_system,f,f,f)"]
+MEMBERS = """
+    SELECT array_agg(format('%s %s %s %s', member::regrole, roleid::regrole, inherit_option::text, set_option::text))
+    FROM pg_auth_members WHERE roleid >= 16384
+"""
 OWNERS = "SELECT array_agg(datname || ' ' || pg_get_userbyid(datdba)) FROM pg_database WHERE datname ~ 'jobs'"
 
 
@@ -686,6 +691,7 @@ def server_without_roles(users: Users, home: Path) -> EmbeddedPostgres:
     query(server, "DROP DATABASE IF EXISTS robot_jobs")
     query(server, "DROP ROLE IF EXISTS robot_jobs_owner")
     query(server, "DROP ROLE IF EXISTS robot_jobs_app")
+    query(server, "DROP ROLE IF EXISTS robot_jobs_system")
     return server
 
 
@@ -696,7 +702,8 @@ def test_roles_and_database_are_created_once_by_many_at_once(server_without_role
     with ThreadPoolExecutor(5) as threads:
         list(threads.map(ensure, range(5)))
 
-    assert query(server_without_roles, ROLES) == ["(robot_jobs_app,t,f,f)", "(robot_jobs_owner,t,f,f)"]
+    assert query(server_without_roles, ROLES) == AS_THEY_SHOULD_BE
+    assert query(server_without_roles, MEMBERS) == ["robot_jobs_app robot_jobs_system false true"]
     assert query(server_without_roles, OWNERS) == ["robot_jobs robot_jobs_owner"]
 
 
@@ -710,11 +717,14 @@ def test_database_may_have_an_odd_name(server_without_roles: EmbeddedPostgres) -
 
 def test_roles_and_database_that_differ_are_put_right(server_without_roles: EmbeddedPostgres) -> None:
     query(server_without_roles, "CREATE ROLE robot_jobs_app NOLOGIN SUPERUSER BYPASSRLS")
+    query(server_without_roles, "CREATE ROLE robot_jobs_system LOGIN BYPASSRLS")
+    query(server_without_roles, "GRANT robot_jobs_system TO robot_jobs_app")
     query(server_without_roles, "CREATE DATABASE robot_jobs")
 
     asyncio.run(ensure_roles_and_database(server_without_roles, "robot_jobs"))
 
-    assert query(server_without_roles, ROLES) == ["(robot_jobs_app,t,f,f)", "(robot_jobs_owner,t,f,f)"]
+    assert query(server_without_roles, ROLES) == AS_THEY_SHOULD_BE
+    assert query(server_without_roles, MEMBERS) == ["robot_jobs_app robot_jobs_system false true"]
     assert query(server_without_roles, OWNERS) == ["robot_jobs robot_jobs_owner"]
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from websockets.typing import Subprotocol
 
 from api.database import DatabaseUrls, owner_engine
-from domain.workspaces import Membership, Role, enter_system, set_member
+from domain.workspaces import Membership, Role, enter_as_owner, set_member
 from schema.streams import READ_AT_LEAST_EVERY_S
 from tests.servers import FOLLOW, PATIENCE_S, Server, Socket, credentials, open_socket, raw_socket, token, until
 from tests.tenants import Tenant
@@ -67,7 +67,7 @@ async def test_payload_names_the_workspace(
 ) -> None:
     user = shop.user(Role.OPERATOR)
     async with owner_engine(served_urls).begin() as connection:
-        await enter_system(connection)
+        await enter_as_owner(connection)
         await set_member(connection, Membership(other_shop.workspace_id, user, Role.VIEWER))
     await other_shop.orders(1)
     authorization = {"Authorization": f"Bearer {token(user)}"}
@@ -122,7 +122,7 @@ async def test_revoked_membership_ends_a_stream(server: Server, served_urls: Dat
         await server.report(in_hand.items[0].id, headers=credentials(shop))
         await socket.completion()
         async with owner_engine(served_urls).begin() as connection:
-            await enter_system(connection)
+            await enter_as_owner(connection)
             await connection.execute(
                 sa.text("DELETE FROM workspace_members WHERE user_id = :user"), {"user": shop.user(Role.VIEWER)}
             )

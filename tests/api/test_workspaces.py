@@ -5,7 +5,7 @@ import uuid
 import pytest
 
 from api.database import DatabaseUrls, owner_engine
-from domain.workspaces import Membership, Role, enter_system, set_member
+from domain.workspaces import Membership, Role, enter_as_owner, set_member
 from tests.servers import Server, credentials
 from tests.tenants import Tenant
 
@@ -15,7 +15,7 @@ NOT_A_MEMBER = "You are not a member of that workspace, or it does not exist."
 
 async def add_member(urls: DatabaseUrls, membership: Membership) -> None:
     async with owner_engine(urls).begin() as connection:
-        await enter_system(connection)
+        await enter_as_owner(connection)
         await set_member(connection, membership)
 
 

@@ -22,7 +22,15 @@ from domain.api_keys import (
 )
 from domain.base import new_id
 from domain.orders import orders
-from domain.workspaces import Membership, Role, enter_system, enter_workspace, set_member, workspace_members, workspaces
+from domain.workspaces import (
+    Membership,
+    Role,
+    enter_as_owner,
+    enter_workspace,
+    set_member,
+    workspace_members,
+    workspaces,
+)
 from tests.conftest import Database
 from tests.domain.ledger import counted_statements
 from tests.tenants import Tenant, make_installation_key
@@ -46,7 +54,7 @@ async def lasting(engine: AsyncEngine, *granted: Access) -> set[Access]:
 
 async def as_owner(database: Database, statement: sa.Update | sa.Delete) -> None:
     async with owner_engine(database.urls).begin() as owner:
-        await enter_system(owner)
+        await enter_as_owner(owner)
         await owner.execute(statement)
 
 
@@ -122,7 +130,7 @@ async def losing(request: pytest.FixtureRequest, database: Database, tenant: Ten
 
     async def demote() -> None:
         async with owner_engine(database.urls).begin() as owner:
-            await enter_system(owner)
+            await enter_as_owner(owner)
             await set_member(owner, replace(access.membership, role=Role.VIEWER))
 
     return access, demote

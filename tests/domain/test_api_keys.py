@@ -34,7 +34,15 @@ from domain.errors import InvalidInput
 from domain.events import events
 from domain.pages import PageRequest
 from domain.robot_jobs import robot_job_attempts, robot_job_items, robot_jobs
-from domain.workspaces import Membership, NotAMember, Role, WorkspaceRequired, enter_system, enter_workspace, workspaces
+from domain.workspaces import (
+    Membership,
+    NotAMember,
+    Role,
+    WorkspaceRequired,
+    enter_as_owner,
+    enter_workspace,
+    workspaces,
+)
 from tests.conftest import Database
 from tests.domain.ledger import at_once, counted_statements
 from tests.tenants import TENANT_TABLES, Tenant, make_installation_key
@@ -60,7 +68,7 @@ async def count(connection: AsyncConnection, table: sa.Table) -> int:
 async def set_key(database: Database, created: CreatedApiKey, **values: Any) -> None:
     """Change the key's row as only the tables' owner may."""
     async with owner_engine(database.urls).begin() as owner:
-        await enter_system(owner)
+        await enter_as_owner(owner)
         await owner.execute(sa.update(api_keys).where(api_keys.c.id == created.api_key.id).values(**values))
 
 
@@ -116,7 +124,7 @@ async def test_a_key_is_made_as_asked_and_its_secret_kept_nowhere(tenant: Tenant
     assert (key.created_by, key.prefix) == (tenant.user(Role.ADMIN), created.secret[:12])
     assert created.secret not in repr(key)
     async with owner_engine(database.urls).begin() as owner:
-        await enter_system(owner)
+        await enter_as_owner(owner)
         row = (await owner.execute(sa.select(api_keys).where(api_keys.c.id == key.id))).one()
     assert created.secret[12:] not in repr(row)
     assert row.secret_sha256 == PresentedKey.of(created.secret).sha256
@@ -528,7 +536,7 @@ async def test_recording_a_use_waits_for_nobody(tenant: Tenant, database: Databa
     created = await tenant.key()
 
     async with owner_engine(database.urls).begin() as owner:
-        await enter_system(owner)
+        await enter_as_owner(owner)
         await owner.execute(sa.select(api_keys.c.id).with_for_update())
         async with asyncio.timeout(5), tenant.engine.begin() as connection:
             await record_api_key_use(connection, PresentedKey.of(created.secret))
@@ -580,7 +588,7 @@ async def own_database(database: Database) -> AsyncIterator[Database]:
     """The shared database, to change a table of it: it is put back."""
     yield database
     async with owner_engine(database.urls).begin() as owner:
-        await enter_system(owner)
+        await enter_as_owner(owner)
         await owner.execute(sa.text("UPDATE api_keys SET carriers = NULL WHERE carriers = ARRAY['another']"))
         await owner.execute(
             sa.text(

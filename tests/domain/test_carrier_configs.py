@@ -30,7 +30,7 @@ from domain.carrier_configs import (
 from domain.carriers import Carrier
 from domain.errors import InvalidInput
 from domain.pedido_input import ShippingDefaults, UnitsStep
-from domain.workspaces import Role, enter_system, enter_workspace
+from domain.workspaces import Role, enter_as_owner, enter_workspace
 from tests.conftest import Database
 from tests.domain.secrets import KEY_RING, as_superuser, read_password, upsert
 from tests.tenants import Tenant
@@ -433,7 +433,7 @@ async def test_a_password_replaced_in_the_systems_scope_is_one_workspaces(
     await upsert(other_tenant, username="eve", password="two")
 
     async with owner_engine(database.urls).begin() as connection:
-        await enter_system(connection)
+        await enter_as_owner(connection)
         await enter_workspace(connection, shop.user(Role.ADMIN), shop.workspace_id)
         await upsert_carrier_config(
             connection,

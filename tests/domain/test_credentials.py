@@ -28,7 +28,7 @@ from domain.credentials import (
 )
 from domain.envelopes import KeyRing
 from domain.errors import InvalidInput
-from domain.workspaces import Role, enter_system
+from domain.workspaces import Role, enter_as_owner
 from tests.conftest import Database
 from tests.domain.secrets import KEY_RING, as_superuser, execute_as_superuser, read_password, upsert
 from tests.servers import until
@@ -211,7 +211,7 @@ async def rewrapped(database: Database, key_ring: KeyRing, *, at_most: int = 500
     batches: list[RewrappedSecrets] = []
     while not batches or batches[-1].last is not None:
         async with owner_engine(database.urls).begin() as connection:
-            await enter_system(connection)
+            await enter_as_owner(connection)
             after = batches[-1].last if batches else None
             batches.append(await rewrap_carrier_secrets(connection, key_ring, after=after, at_most=at_most))
     return batches
@@ -263,7 +263,7 @@ async def test_what_cannot_be_unwrapped_is_named_and_the_others_are_renewed(
 
 async def test_the_apis_role_rewraps_nothing(shop: Tenant, database: Database) -> None:
     async with shop.engine.connect() as connection:
-        await enter_system(connection)
+        await enter_as_owner(connection)
         with pytest.raises(sa.exc.ProgrammingError, match="permission denied"):
             await rewrap_carrier_secrets(connection, NEW_RING)
 
@@ -276,7 +276,7 @@ async def test_a_password_that_is_replaced_meanwhile_is_the_new_one(database: Da
     await upsert(tenant, username="ana", password="one")
 
     async with owner_engine(database.urls).connect() as connection, connection.begin():
-        await enter_system(connection)
+        await enter_as_owner(connection)
         batch = await rewrap_carrier_secrets(connection, NEW_RING)
         replacing = asyncio.create_task(upsert(tenant, password="two"))
         async with owner_engine(database.urls).connect() as observer:

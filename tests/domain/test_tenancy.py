@@ -17,7 +17,7 @@ from domain.workspaces import (
     Membership,
     NotAMember,
     Role,
-    enter_system,
+    enter_as_owner,
     enter_workspace,
     set_member,
     workspace_members,
@@ -244,7 +244,7 @@ async def test_a_revoked_member_sees_nothing_in_the_next_transaction(
         assert await _rows(connection, orders) != []
 
     async with owner_engine(database.urls).begin() as owner:
-        await enter_system(owner)
+        await enter_as_owner(owner)
         await owner.execute(sa.delete(workspace_members).where(workspace_members.c.user_id == user))
 
     async with tenant_with_rows.engine.begin() as connection:
@@ -258,7 +258,7 @@ async def test_a_member_who_became_a_viewer_cannot_write_in_the_next_transaction
 ) -> None:
     demoted = Membership(tenant_with_rows.workspace_id, tenant_with_rows.user(Role.OPERATOR), Role.VIEWER)
     async with owner_engine(database.urls).begin() as owner:
-        await enter_system(owner)
+        await enter_as_owner(owner)
         await set_member(owner, demoted)
 
     async with tenant_with_rows.work(Role.OPERATOR) as connection:
@@ -269,7 +269,7 @@ async def test_a_member_who_became_a_viewer_cannot_write_in_the_next_transaction
 
 async def test_the_apis_role_gains_nothing_by_the_system_scope(tenant_with_rows: Tenant, engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
-        await enter_system(connection)
+        await enter_as_owner(connection)
         assert await _rows(connection, workspaces) == []
         assert await _rows(connection, workspace_members) == []
         assert await _rows(connection, orders) == []

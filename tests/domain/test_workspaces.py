@@ -14,7 +14,7 @@ from domain.workspaces import (
     Role,
     WorkspaceRequired,
     create_workspace,
-    enter_system,
+    enter_as_owner,
     enter_workspace,
     has_workspace,
     set_member,
@@ -26,7 +26,7 @@ from tests.tenants import Tenant
 
 async def _add(database: Database, membership: Membership) -> None:
     async with owner_engine(database.urls).begin() as owner:
-        await enter_system(owner)
+        await enter_as_owner(owner)
         await set_member(owner, membership)
 
 
@@ -89,7 +89,7 @@ async def test_a_role_is_changed_by_setting_it_again(tenant: Tenant, database: D
 
 async def test_a_workspace_is_created_once(tenant: Tenant, database: Database) -> None:
     async with owner_engine(database.urls).begin() as owner:
-        await enter_system(owner)
+        await enter_as_owner(owner)
         await create_workspace(owner, tenant.workspace_id, "Another name")
 
     async with tenant.work() as connection:

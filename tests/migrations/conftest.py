@@ -18,6 +18,7 @@ from sqlalchemy.pool import NullPool
 
 from api.database import DatabaseUrls
 from api.embedded_postgres import APP_ROLE, OWNER_ROLE, EmbeddedPostgres
+from migrations.grants import list_missing_roles
 from tests.conftest import UNSAFE_BUT_FAST
 
 PROGRAMS_OF_15 = Path("/usr/lib/postgresql/15/bin")
@@ -113,6 +114,8 @@ async def _make_database(server: Url, *, owner: str, app: str) -> AsyncIterator[
                     "EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
                 )
             )
+        for statement in await list_missing_roles(connection, app):
+            await connection.execute(sa.text(statement))
         await connection.execute(sa.text(f"CREATE DATABASE {name} OWNER {owner} STRATEGY FILE_COPY"))
         yield Empty(DatabaseUrls(server(app, name), server(owner, name), is_embedded=True), server("postgres", name))
         await connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))

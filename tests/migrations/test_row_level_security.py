@@ -14,6 +14,8 @@ from sqlalchemy.pool import NullPool
 
 from api.database import bring_up_to_date
 from api.embedded_postgres import APP_ROLE, OWNER_ROLE
+from domain.workspaces import SYSTEM_ROLE
+from migrations.grants import SYSTEM_GRANTS
 from tests.conftest import Database
 from tests.migrations.conftest import Empty
 
@@ -51,6 +53,7 @@ async def audit(connection: AsyncConnection) -> list[str]:
     return [
         *await _tables_without_policies(connection),
         *await _policies_that_ask_nobody(connection),
+        *await _wrong_of_the_system_role(connection),
         *await _items_without_parents(connection),
         *await _ways_around(connection),
         *await _rights_too_many(connection),
@@ -68,7 +71,10 @@ async def _tables_without_policies(connection: AsyncConnection) -> list[str]:
         connection,
         """
         SELECT c.relname AS name, c.relrowsecurity AND c.relforcerowsecurity AS is_forced,
-               ARRAY(SELECT p.cmd FROM pg_policies p WHERE p.tablename = c.relname AND p.schemaname = 'public') AS has,
+               ARRAY(
+                   SELECT p.cmd FROM pg_policies p
+                   WHERE p.tablename = c.relname AND p.schemaname = 'public' AND p.roles = '{public}'
+               ) AS has,
                ARRAY(
                    SELECT held FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS held
                    WHERE has_table_privilege(:app, c.oid, held)
@@ -107,6 +113,8 @@ async def _policies_that_ask_nobody(connection: AsyncConnection) -> list[str]:
     )
     for policy in policies:
         name = f"{policy.tablename}.{policy.policyname}"
+        if policy.roles == [SYSTEM_ROLE]:  # it asks nobody; see _wrong_of_the_system_role
+            continue
         rest = ONCE_PER_STATEMENT.sub("", policy.clause)
         asks_a_parent = re.search(r"\bFROM (robot_jobs|robot_job_items|orders|workspace_members|api_keys)\b", rest)
         if rest == policy.clause and not asks_a_parent:
@@ -121,11 +129,57 @@ async def _policies_that_ask_nobody(connection: AsyncConnection) -> list[str]:
     return wrong
 
 
+async def _wrong_of_the_system_role(connection: AsyncConnection) -> list[str]:
+    """It sees every workspace: so nobody has its rights unasked, and they are those of the list, with a policy each."""
+    wrong = []
+    held = await _rows(
+        connection,
+        """
+        SELECT c.relname AS "table", a.privilege_type AS "right", NULL AS "column"
+        FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) a WHERE a.grantee = to_regrole(:system)
+        UNION SELECT c.relname, a.privilege_type, t.attname::text
+        FROM pg_class c JOIN pg_attribute t ON t.attrelid = c.oid CROSS JOIN LATERAL aclexplode(t.attacl) a
+        WHERE a.grantee = to_regrole(:system)
+        """,
+        system=SYSTEM_ROLE,
+    )
+    declared = {
+        (table, right, column)
+        for table, rights in SYSTEM_GRANTS.items()
+        for right, columns in re.findall(r"(\w+)(?: \(([^)]*)\))?", rights)
+        for column in (columns.split(", ") if columns else [None])
+    }
+    wrong += [f"the system role: {each} is held and not declared" for each in {tuple(row) for row in held} - declared]
+    wrong += [f"the system role: {each} is declared and not held" for each in declared - {tuple(row) for row in held}]
+    policies = await _rows(
+        connection,
+        "SELECT tablename, cmd FROM pg_policies WHERE schemaname = 'public' AND :system = ANY (roles)",
+        system=SYSTEM_ROLE,
+    )
+    for table, command in {(table, right) for table, right, _ in declared} ^ {tuple(row) for row in policies}:
+        wrong.append(f"the system role: {command} on {table} is granted without a policy, or the other way round")
+    role = (
+        await _rows(
+            connection,
+            "SELECT rolcanlogin, rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolreplication, "
+            "EXISTS (SELECT FROM pg_auth_members m WHERE m.member = r.oid) AS is_member_of_others, "
+            "EXISTS (SELECT FROM pg_class c WHERE c.relowner = r.oid) AS owns_something, "
+            "pg_has_role(:app, r.oid, 'USAGE') AS is_inherited, "
+            "pg_has_role(:owner, r.oid, 'USAGE') AS is_inherited_by_owner FROM pg_roles r WHERE r.rolname = :system",
+            system=SYSTEM_ROLE,
+            app=APP_ROLE,
+            owner=OWNER_ROLE,
+        )
+    )[0]
+    return wrong + [f"the system role: {name}" for name, has in role._asdict().items() if has]
+
+
 async def _items_without_parents(connection: AsyncConnection) -> list[str]:
     """Foreign keys ignore policies: what may be written must point at rows that are visible."""
     checks = await _rows(
         connection,
-        "SELECT cmd, with_check FROM pg_policies WHERE tablename = 'robot_job_items' AND cmd IN ('INSERT', 'UPDATE')",
+        "SELECT cmd, with_check FROM pg_policies "
+        "WHERE tablename = 'robot_job_items' AND cmd IN ('INSERT', 'UPDATE') AND roles = '{public}'",
     )
     wrong = [
         f"robot_job_items: {check.cmd} does not ask for {parent}"
@@ -291,6 +345,28 @@ MISTAKES = {
         f"{_GUARDED}; CREATE POLICY special ON notes FOR SELECT TO {OWNER_ROLE} USING ({_HERE})",
         "notes.special is for some roles only",
     ),
+    "for the system and another": (
+        f"{_GUARDED}; CREATE POLICY special ON notes FOR SELECT TO {SYSTEM_ROLE}, {APP_ROLE} USING ({_HERE})",
+        "notes.special is for some roles only",
+    ),
+    "the system sees more": (
+        f"{_GUARDED}; CREATE POLICY special ON notes FOR SELECT TO {SYSTEM_ROLE} USING (true)",
+        "the system role: SELECT on notes is granted without a policy",
+    ),
+    "the system may more": (
+        f"GRANT SELECT ON orders TO {SYSTEM_ROLE}",
+        "the system role: ('orders', 'SELECT', None) is held and not declared",
+    ),
+    "the system may write a column": (
+        f"GRANT UPDATE (tracking_number) ON robot_job_items TO {SYSTEM_ROLE}",
+        "('robot_job_items', 'UPDATE', 'tracking_number') is held and not declared",
+    ),
+    "the system may less": (f"REVOKE ALL ON events FROM {SYSTEM_ROLE}", "('events', 'SELECT', None) is declared"),
+    "the system has no policy": ("DROP POLICY events_system_select ON events", "SELECT on events is granted without"),
+    "the system's rights for nothing": (f"GRANT {SYSTEM_ROLE} TO {APP_ROLE} WITH INHERIT TRUE", "is_inherited"),
+    "the system logs in": (f"ALTER ROLE {SYSTEM_ROLE} LOGIN", "the system role: rolcanlogin"),
+    "the system bypasses": (f"ALTER ROLE {SYSTEM_ROLE} BYPASSRLS", "the system role: rolbypassrls"),
+    "the system is somebody else too": (f"GRANT {OWNER_ROLE} TO {SYSTEM_ROLE}", "is_member_of_others"),
     "a table is loosened": ("ALTER TABLE orders NO FORCE ROW LEVEL SECURITY", "orders: row level security is not"),
     "a view": ("CREATE VIEW all_orders AS SELECT * FROM orders", "all_orders is a view that sees"),
     "a materialized view": ("CREATE MATERIALIZED VIEW all_orders AS SELECT * FROM orders", "all_orders is a view"),

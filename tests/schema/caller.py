@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from api.database import owner_engine
 from domain.api_keys import PresentedKey
 from domain.envelopes import KeyRing
-from domain.workspaces import Role, enter_system, workspace_members
+from domain.workspaces import Role, enter_as_owner, workspace_members
 from schema import schema
 from schema.context import Context
 from schema.database import Database
@@ -242,7 +242,7 @@ class Api:
 async def remove_member(database: TestDatabase, tenant: Tenant, role: Role) -> None:
     """Revoke the membership of the tenant's member with that role."""
     async with owner_engine(database.urls).begin() as connection:
-        await enter_system(connection)
+        await enter_as_owner(connection)
         await connection.execute(
             sa.delete(workspace_members).where(
                 workspace_members.c.workspace_id == tenant.workspace_id,

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from api.database import owner_engine
 from domain.api_keys import ACTIVE_KEYS_AT_MOST, api_keys, make_secret
 from domain.base import new_id
-from domain.workspaces import Membership, Role, enter_system, set_member
+from domain.workspaces import Membership, Role, enter_as_owner, set_member
 from tests.conftest import Database
 from tests.domain.ledger import counted_statements
 from tests.schema import documents as d
@@ -181,7 +181,7 @@ async def test_a_viewer_of_two_workspaces_sees_both_without_naming_one(
 ) -> None:
     user_id = tenant.user(Role.OPERATOR)
     async with owner_engine(database.urls).begin() as connection:
-        await enter_system(connection)
+        await enter_as_owner(connection)
         await set_member(connection, Membership(other_tenant.workspace_id, user_id, Role.VIEWER))
 
     with counted_statements(engine) as sent:
@@ -257,7 +257,7 @@ async def test_nobody_takes_no_connection(database: Database, wakeups: MemoryWak
 async def test_the_hash_is_in_no_answer(tenant: Tenant, database: Database, admin: Caller) -> None:
     created = await tenant.key()
     async with owner_engine(database.urls).begin() as owner:
-        await enter_system(owner)
+        await enter_as_owner(owner)
         stored = await owner.scalar(sa.select(api_keys.c.secret_sha256).where(api_keys.c.id == created.api_key.id))
 
     assert stored is not None

@@ -9,7 +9,7 @@ from graphql import build_schema
 from api.database import owner_engine
 from domain.api_keys import revoke_api_key
 from domain.base import new_id
-from domain.workspaces import Membership, Role, enter_system, set_member
+from domain.workspaces import Membership, Role, enter_as_owner, set_member
 from schema import schema
 from tests.conftest import Database
 from tests.schema import documents as d
@@ -158,7 +158,7 @@ async def test_a_member_of_several_workspaces_names_one(
     user_id = tenant.user(Role.OPERATOR)
     in_hand = await tenant.job(items=1)
     async with owner_engine(database.urls).begin() as connection:
-        await enter_system(connection)
+        await enter_as_owner(connection)
         await set_member(connection, Membership(other_tenant.workspace_id, user_id, Role.VIEWER))
 
     assert await api.caller(user_id).code(d.JOBS) == "WORKSPACE_REQUIRED"

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from api.database import owner_engine
 from domain.api_keys import api_keys
 from domain.robot_jobs import ItemResult, JobStatus, ResultStatus, read_completions, update_job_item_result
-from domain.workspaces import Membership, Role, enter_system, enter_workspace, set_member
+from domain.workspaces import Membership, Role, enter_as_owner, enter_workspace, set_member
 from schema import streams
 from schema.robot_jobs import feeds
 from schema.streams import Streams
@@ -466,7 +466,7 @@ async def test_a_key_that_only_follows_is_in_use(
         await until(lambda: followers_of(api.streams) == 1)
         await until(is_recorded)  # on entering
         async with owner_engine(database.urls).begin() as owner:
-            await enter_system(owner)
+            await enter_as_owner(owner)
             await owner.execute(
                 sa.update(api_keys).where(api_keys.c.id == created.api_key.id).values(last_used_at=long_ago)
             )
@@ -513,7 +513,7 @@ async def test_a_second_workspace_does_not_disturb_who_follows_in_the_only_one(
 
 async def add_member(database: Database, tenant: Tenant, user_id: str) -> None:
     async with owner_engine(database.urls).begin() as owner:
-        await enter_system(owner)
+        await enter_as_owner(owner)
         await set_member(owner, Membership(tenant.workspace_id, user_id, Role.VIEWER))
 
 
