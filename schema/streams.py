@@ -8,6 +8,7 @@ five seconds, or asks for it alone: see docs/decisions/0010.
 import asyncio
 import datetime as dt
 import logging
+import math
 import time
 import uuid
 from abc import ABC, abstractmethod
@@ -72,7 +73,17 @@ class Follower:
     knows.  `deliverer`: where there is one, it may be told without being woken.
     """
 
-    __slots__ = ("_begin", "_expires_at", "_fault", "_good_until", "_news", "access", "deliverer", "place")
+    __slots__ = (
+        "_begin",
+        "_expires_at",
+        "_fault",
+        "_good_at_most_until",
+        "_good_until",
+        "_news",
+        "access",
+        "deliverer",
+        "place",
+    )
 
     def __init__(
         self,
@@ -85,7 +96,11 @@ class Follower:
         self.deliverer: Deliverer | None = None
         self._begin = look
         self._expires_at = expires_at
-        self._good_until = time.monotonic() + ACCESS_GOOD_FOR_S
+        self._good_until = 0.0
+        now = time.monotonic()
+        left = (expires_at - dt.datetime.now(dt.UTC)).total_seconds() if expires_at is not None else math.inf
+        self._good_at_most_until = now + left
+        self.confirm(now)
         self._fault: Exception | None = None
         self._news = asyncio.Event()
 
@@ -100,7 +115,7 @@ class Follower:
         self._news.set()
 
     def confirm(self, as_of: float) -> None:
-        self._good_until = max(self._good_until, as_of + ACCESS_GOOD_FOR_S)
+        self._good_until = min(max(self._good_until, as_of + ACCESS_GOOD_FOR_S), self._good_at_most_until)
 
     def doubt(self) -> None:
         """Let the follower ask for the own access at once."""
@@ -173,7 +188,7 @@ class Repeated:
             self._task.cancel()
 
     async def _run(self) -> None:
-        while not self._is_ended:
+        while True:
             pause_s = await self._step()
             if self._is_ended:
                 return
@@ -267,6 +282,7 @@ class Streams:
         self._feeds: dict[Hashable, Feed] = {}
         self._followers: set[Follower] = set()
         self._news = asyncio.Event()
+        self._one_at_a_time = asyncio.Lock()  # of the pool's connections, one is enough for all this
         self._is_resting = False
         self._asked_at = 0.0
         self._work: list[Repeated] = []
@@ -348,7 +364,10 @@ class Streams:
         for feed in due:
             feed.read_at, feed.has_news = time.monotonic(), False
             kinds[type(feed)].append(feed)
-        async with self._database.begin(self._database.reading, enter_all_workspaces) as (connection, _):
+        async with (
+            self._one_at_a_time,
+            self._database.begin(self._database.reading, enter_all_workspaces) as (connection, _),
+        ):
             for kind, feeds in kinds.items():
                 await kind.read_all(connection, feeds)
 
@@ -366,9 +385,13 @@ class Streams:
                 granted[follower.access].append(follower)
         asked_at = time.monotonic()
         try:
-            async with self._database.begin(
-                self._database.reading, lambda connection: find_lasting(connection, granted)
-            ) as (_, lasting):
+            async with (
+                self._one_at_a_time,
+                self._database.begin(self._database.reading, lambda connection: find_lasting(connection, granted)) as (
+                    _,
+                    lasting,
+                ),
+            ):
                 pass
         except Exception as error:  # whatever it is: access that nobody confirms runs out
             logger.warning("access cannot be asked for now: %s", error, exc_info=not is_unreachable(error))

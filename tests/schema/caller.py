@@ -58,17 +58,12 @@ class MemoryWakeUps:
             self.watched[job_id].remove(wake)
 
     async def follower_waits(self, job_id: uuid.UUID) -> None:
-        """Until the followers of the job have been told all there is, and wait for news."""
+        """Until a follower of the job has been told all there is, and waits for news."""
 
         def waits() -> bool:
             feeds = [feed for key, feed in streams._feeds.items() if job_id in cast(tuple[object, ...], key)]
-            return (
-                bool(feeds)
-                and streams._work[0]._is_paused
-                and all(
-                    feed._at_head and len(feed._at_head) == len(feed._followers) and not feed.has_news for feed in feeds
-                )
-            )
+            is_reading = not streams._work or not streams._work[0]._is_paused
+            return bool(feeds) and not is_reading and all(feed._at_head and not feed.has_news for feed in feeds)
 
         streams = cast(Streams, self.streams)
         await until(waits)
@@ -81,21 +76,27 @@ class Stream:
     """
 
     def __init__(self) -> None:
-        self._wanted: asyncio.Queue[None] = asyncio.Queue()
+        self._wanted = 0
+        self._is_wanted = asyncio.Event()
         self._payloads: asyncio.Queue[Any] = asyncio.Queue()
 
     def offer(self, payload: bytes) -> bool:
-        if self._wanted.empty():
-            return False
-        self._wanted.get_nowait()
-        self._payloads.put_nowait(json.loads(payload))
-        return True
+        if self._is_wanted.is_set():
+            self._take(json.loads(payload))
+            return True
+        return False
 
     async def ready(self) -> None:
-        await self._wanted.get()
+        await self._is_wanted.wait()
 
     async def send(self, payload: bytes) -> None:
-        self._payloads.put_nowait(json.loads(payload))
+        self._take(json.loads(payload))
+
+    def _take(self, payload: Any) -> None:
+        self._payloads.put_nowait(payload)
+        self._wanted -= 1
+        if self._wanted == 0:
+            self._is_wanted.clear()
 
     async def run(self, deliver: Callable[[Outlet], Awaitable[None]]) -> None:
         try:
@@ -139,7 +140,8 @@ class Stream:
         return False
 
     async def _next(self) -> Any:
-        self._wanted.put_nowait(None)
+        self._wanted += 1
+        self._is_wanted.set()
         async with asyncio.timeout(TIME_LIMIT_S):
             payload = await self._payloads.get()
         if payload is None:

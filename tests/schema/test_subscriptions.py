@@ -18,6 +18,7 @@ from tests.conftest import Database
 from tests.domain.ledger import counted_statements
 from tests.schema.caller import Api, Caller, MemoryWakeUps, remove_member
 from tests.schema.documents import FOLLOW_ITEMS, FOLLOW_PROGRESS, REPORT
+from tests.servers import until
 from tests.tenants import Tenant
 
 
@@ -280,16 +281,16 @@ async def test_what_happens_between_the_first_read_and_the_wait_is_told(
     tenant: Tenant, robot: Caller, wakeups: MemoryWakeUps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_hand = await tenant.job(items=1)
-    read = domain.robot_jobs.read_completions
+    read = domain.robot_jobs.read_completions_of_jobs
 
     async def read_then_report(*arguments: Any, **options: Any) -> Any:
         found = await read(*arguments, **options)
-        monkeypatch.setattr(feeds, "read_completions", read)
+        monkeypatch.setattr(feeds, "read_completions_of_jobs", read)
         await report(robot, in_hand.items[0])
         return found
 
     monkeypatch.setattr(streams, "READ_AT_LEAST_EVERY_S", 3_600)
-    monkeypatch.setattr(feeds, "read_completions", read_then_report)
+    monkeypatch.setattr(feeds, "read_completions_of_jobs", read_then_report)
     async with robot.follow(FOLLOW_ITEMS, jobId=str(in_hand.job.id)) as stream:
         assert len(await stream.rest()) == 1
 
@@ -302,7 +303,7 @@ async def test_an_idle_stream_holds_no_connection_and_leaves_no_watch_behind(
 
     async with robot.follow(FOLLOW_ITEMS, jobId=job_id, after="0") as stream:
         await stream.message()
-        assert checked_out(engine) == 0, "while the client reads a message"
+        await until(lambda: checked_out(engine) == 0)  # while the client reads a message
         waiting = asyncio.create_task(stream.rest())
         await wakeups.follower_waits(in_hand.job.id)
         assert checked_out(engine) == 0, "while there is nothing to tell"
