@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import psutil  # type: ignore[import-untyped, unused-ignore]  # typed only where its stubs are installed
@@ -16,7 +17,6 @@ import psutil  # type: ignore[import-untyped, unused-ignore]  # typed only where
 from tests.servers import ROOT
 
 READY_WITHIN_S = 60.0
-STOPPED_WITHIN_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Process:
         return resident
 
     def send(self, data: bytes) -> None:
-        """To its standard input."""
+        """To its standard input; waits while that is full."""
         assert self._process.stdin is not None
         self._process.stdin.write(data)
         self._process.stdin.flush()
@@ -76,30 +76,37 @@ async def server(
     port: int,
     ready_at: str,
     processors: Sequence[int],
+    log: Path,
     is_sampled: bool = False,
 ) -> AsyncIterator[Process]:
-    """`python -m` with those arguments, on those processors alone, ready to answer; stopped at the end."""
-    process = _start(arguments, environment)
+    """`python -m` with those arguments, on those processors alone, ready to answer; killed at the end.
+
+    `log`: the file for its standard error.
+    """
+    process = _start(arguments, environment, log)
     try:
         if processors:
             psutil.Process(process.pid).cpu_affinity(list(processors))
-        await _until_ready(process, f"http://127.0.0.1:{port}{ready_at}")
+        await _until_ready(process, f"http://127.0.0.1:{port}{ready_at}", log)
         yield Process(process, port, is_sampled=is_sampled)
     finally:
-        await asyncio.to_thread(_stop, process)
+        process.kill()
+        process.wait()
 
 
-def _start(arguments: Sequence[str], environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [sys.executable, "-m", *arguments],
-        cwd=ROOT,
-        env=dict(environment),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-    )
+def _start(arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> "subprocess.Popen[bytes]":
+    with log.open("wb") as stderr:
+        return subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            cwd=ROOT,
+            env=dict(environment),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+        )
 
 
-async def _until_ready(process: "subprocess.Popen[bytes]", url: str) -> None:
+async def _until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
     async with asyncio.timeout(READY_WITHIN_S), httpx.AsyncClient(trust_env=False) as client:
         while process.poll() is None:
             try:
@@ -108,16 +115,11 @@ async def _until_ready(process: "subprocess.Popen[bytes]", url: str) -> None:
             except httpx.TransportError:
                 pass
             await asyncio.sleep(0.1)
-    raise RuntimeError(f"the server ended with {process.returncode} before it was ready")
+    raise RuntimeError(f"the server ended with {process.returncode} before it was ready: {_text(log)}")
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    process.terminate()
-    try:
-        process.wait(STOPPED_WITHIN_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+def _text(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace")
 
 
 def free_port() -> int:

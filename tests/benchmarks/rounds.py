@@ -15,7 +15,7 @@ from tests.benchmarks.subscribers import Crowd, Heard, Report, Sample
 
 QUIET_SHARE = 0.05  # of a processor: a server that does less is at rest
 AT_REST_WITHIN_S = 20.0
-IDLE_FOR_S = 2.0
+IDLE_FOR_S = 1.0
 FIRST_HEARD_WITHIN_S = 10.0
 TOLD_WITHIN_S = 5.0  # after the last commit; who is not done by then is overloaded
 CAUGHT_UP_WITHIN_S = 15.0
@@ -72,6 +72,10 @@ class Round:
         return self.deliveries / (self.pace.subscribers * self.pace.completions)
 
     @property
+    def is_complete(self) -> bool:
+        return self.deliveries == self.pace.subscribers * self.pace.completions
+
+    @property
     def deliveries_per_s(self) -> float:
         return self.deliveries / self.elapsed_s
 
@@ -103,6 +107,15 @@ class Round:
 
 async def measure(server: Process, crowd: Crowd, source: Source, pace: Pace) -> Round:
     """Takes a bounded time, however slow the server is.  Raises Overloaded."""
+    try:
+        return await _measure(server, crowd, source, pace)
+    except Overloaded:
+        await crowd.hand_in()
+        raise
+
+
+async def _measure(server: Process, crowd: Crowd, source: Source, pace: Pace) -> Round:
+    await _at_rest(server)
     memory_before = server.memory_bytes()
     numbers = range(pace.subscribers + pace.stalled)
     subscriptions = [source.subscription(number) for number in numbers]
@@ -167,7 +180,7 @@ async def _warm_up(crowd: Crowd, source: Source) -> list[Closed]:
                 break
             await asyncio.sleep(COUNTED_EVERY_S)
     count = await crowd.count()
-    raise Overloaded(f"not every subscriber has heard anything: {count.problems[:3]}")
+    raise Overloaded(f"not every subscriber has heard a first message: {count.received:,} came; {count.problems[:3]}")
 
 
 async def _close_at(pace: Pace, source: Source, began_at: float) -> list[Closed]:
@@ -190,8 +203,9 @@ async def _heard(crowd: Crowd, to_hear: int, *, within_s: float) -> int:
 
 async def _at_rest(server: Process) -> None:
     until = time.monotonic() + AT_REST_WITHIN_S
-    while await _share(server, 0.5) > QUIET_SHARE and time.monotonic() < until:
-        pass
+    while await _share(server, 0.5) > QUIET_SHARE:
+        if time.monotonic() >= until:
+            raise Overloaded(f"it was not at rest within {AT_REST_WITHIN_S:g} s")
 
 
 async def _share(server: Process, seconds: float) -> float:

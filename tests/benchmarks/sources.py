@@ -1,12 +1,14 @@
 """Jobs to follow: of ours, closed in the database from outside the server; and of the plain server, told by a pipe."""
 
-import asyncio
 import datetime as dt
 import json
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -164,6 +166,13 @@ class PlainSource:
         self._job_id = new_id()
         self._document = document(with_order=False, with_cursor=False)
         self._closed = self._failed = 0
+        self._lines: SimpleQueue[bytes] = SimpleQueue()
+        Thread(target=self._send, daemon=True).start()  # a server that is late in reading does not hold up the pace
+
+    def _send(self) -> None:
+        with suppress(OSError):  # it was killed
+            while True:
+                self._server.send(self._lines.get())
 
     async def close_one(self) -> Closed:
         self._closed += 1
@@ -191,7 +200,7 @@ class PlainSource:
         }
         line = json.dumps(told | {"cursor": f"{self._closed}.{self._job_id.hex[-8:]}"})
         at_ns = time.monotonic_ns()
-        await asyncio.to_thread(self._server.send, f"{line}\n".encode())
+        self._lines.put(f"{line}\n".encode())
         return Closed(self._closed, at_ns, told)
 
     def subscription(self, number: int) -> Subscription:  # noqa: ARG002 -- all ask the same

@@ -148,10 +148,11 @@ async def crowd() -> AsyncIterator[Crowd]:
 class _Reader:
     """One subscriber's socket, and what came through it."""
 
-    __slots__ = ("is_stalled", "operation_id", "rest", "seqs", "socket", "times_ns")
+    __slots__ = ("is_ended", "is_stalled", "operation_id", "rest", "seqs", "socket", "times_ns")
 
     def __init__(self, subscription: Subscription, *, is_stalled: bool) -> None:
         self.is_stalled = is_stalled
+        self.is_ended = False
         self.operation_id = str(uuid.uuid4())
         self.seqs = array("Q")
         self.times_ns = array("Q")
@@ -191,10 +192,10 @@ class _Crowd:
     def run(self) -> None:
         while True:
             for key, _ in self._selector.select():
-                if key.data is not None:
-                    self._read(key.data)
-                else:
+                if key.data is None:
                     self._answer()
+                elif not key.data.is_ended:  # since it was selected
+                    self._read(key.data)
 
     def _answer(self) -> None:
         try:
@@ -237,6 +238,7 @@ class _Crowd:
         with suppress(KeyError, ValueError):  # stalled, or ended before
             self._selector.unregister(reader.socket)
         reader.socket.close()
+        reader.is_ended = True
 
     def _read(self, reader: _Reader) -> None:
         try:
