@@ -34,18 +34,31 @@ class Work:
         return Work(self.user_s - earlier.user_s, self.system_s - earlier.system_s)
 
 
+def work_of(pid: int) -> Work:
+    times = psutil.Process(pid).cpu_times()
+    return Work(times.user, times.system)
+
+
 class Process:
     """A running server."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", port: int, *, is_sampled: bool) -> None:
+    def __init__(
+        self, process: "subprocess.Popen[bytes]", port: int, *, processors: Sequence[int], is_sampled: bool
+    ) -> None:
         self.port = port
+        self._processors = processors
         self._is_sampled = is_sampled
         self._process = process
         self._seen = psutil.Process(process.pid)
 
     def work(self) -> Work:
-        times = self._seen.cpu_times()
-        return Work(times.user, times.system)
+        return work_of(self._process.pid)
+
+    def processor_work_s(self) -> float:
+        """Of all who use the server's processors, itself included; 0 where it has none of its own."""
+        times = psutil.cpu_times(percpu=True)
+        used = [times[number] for number in self._processors]
+        return float(sum(each.user + each.nice + each.system for each in used))
 
     def memory_bytes(self) -> int:
         """Resident: what the kernel holds for its sockets is not in it."""
@@ -88,7 +101,7 @@ async def server(
         if processors:
             psutil.Process(process.pid).cpu_affinity(list(processors))
         await _until_ready(process, f"http://127.0.0.1:{port}{ready_at}", log)
-        yield Process(process, port, is_sampled=is_sampled)
+        yield Process(process, port, processors=processors, is_sampled=is_sampled)
     finally:
         process.kill()
         process.wait()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.benchmarks.processes import Process, Work
+from tests.benchmarks.processes import Process, Work, work_of
 from tests.benchmarks.sources import Closed, Source
 from tests.benchmarks.subscribers import Crowd, Heard, Report, Sample
 
@@ -54,6 +54,10 @@ class Round:
     latencies_ns: list[int] = field(repr=False)
     """From commit to receipt, of what was delivered; sorted."""
     work: Work
+    crowd_share: float
+    """Of a processor that the subscribers took; near to 1 it is they who are late."""
+    others_share: float
+    """Of the server's processor that somebody else took: the more, the less is said about latencies."""
     idle_share: float
     """Of a processor, while nothing happened."""
     memory_before: int
@@ -130,11 +134,14 @@ async def _measure(server: Process, crowd: Crowd, source: Source, pace: Pace) ->
     heard_before = (await crowd.count()).received
 
     server.start_sampling()
+    crowd_before, all_before_s = work_of(crowd.pid), server.processor_work_s()
     work_before, began_at = server.work(), time.monotonic()
     closed = await _close_at(pace, source, began_at)
     to_hear = heard_before + pace.subscribers * pace.completions
     heard = await _heard(crowd, to_hear, within_s=TOLD_WITHIN_S)
     work, elapsed_s = server.work() - work_before, time.monotonic() - began_at
+    crowd_share = (work_of(crowd.pid) - crowd_before).total_s / elapsed_s
+    others_s = server.processor_work_s() - all_before_s - work.total_s
     server.stop_sampling()
     memory_after = server.memory_bytes()
 
@@ -156,6 +163,8 @@ async def _measure(server: Process, crowd: Crowd, source: Source, pace: Pace) ->
         deliveries=heard - heard_before,
         latencies_ns=latencies_ns,
         work=work,
+        crowd_share=crowd_share,
+        others_share=max(0.0, others_s) / elapsed_s,
         idle_share=idle_share,
         memory_before=memory_before,
         memory_idle=memory_idle,

@@ -3,10 +3,12 @@
 From SIGUSR1 to SIGUSR2; then FILE holds the shares.  What a function in C costs is noted where it was called.
 """
 
+import gc
 import json
 import runpy
 import signal
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from types import CodeType, FrameType
@@ -24,6 +26,8 @@ class Shares(TypedDict):
     """The line that was being executed."""
     within: list[tuple[str, float]]
     """The function that was, or one that it had called."""
+    collecting: float
+    """The garbage collector's share, which is noted with whoever happened to be at it."""
 
 
 class Sampler:
@@ -31,20 +35,33 @@ class Sampler:
         self._file = file
         self._at: Counter[tuple[CodeType, int]] = Counter()
         self._within: Counter[CodeType] = Counter()
+        self._worked_s = self._collected_s = 0.0
+        self._started_at = self._collecting_at = 0.0
 
     def start(self, *_: object) -> None:
+        self._started_at = time.process_time()
+        gc.callbacks.append(self.collect)
         signal.setitimer(signal.ITIMER_PROF, EVERY_S, EVERY_S)
 
     def stop(self, *_: object) -> None:
         signal.setitimer(signal.ITIMER_PROF, 0)
+        gc.callbacks.remove(self.collect)
+        self._worked_s += time.process_time() - self._started_at
         samples = max(1, self._at.total())
         shares = Shares(
             at=[(f"{_name(code)}, {line}", n / samples) for (code, line), n in self._at.most_common(KEPT)],
             within=[(_name(code), n / samples) for code, n in self._within.most_common(KEPT)],
+            collecting=self._collected_s / self._worked_s,
         )
         partial = self._file.with_suffix(".partial")
         partial.write_text(json.dumps(shares), encoding="utf-8")
         partial.rename(self._file)
+
+    def collect(self, phase: str, _: dict[str, int]) -> None:
+        if phase == "start":
+            self._collecting_at = time.process_time()
+        else:
+            self._collected_s += time.process_time() - self._collecting_at
 
     def sample(self, _: int, frame: FrameType | None) -> None:
         if frame is None:

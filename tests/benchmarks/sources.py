@@ -1,4 +1,4 @@
-"""Jobs to follow: of ours, closed in the database from outside the server; and of the plain server, told by a pipe."""
+"""Jobs to follow: of ours, closed in the database from outside the server; of other servers, told through a pipe."""
 
 import datetime as dt
 import json
@@ -157,8 +157,8 @@ class JobSource:
         return number % 2 == 0
 
 
-class PlainSource:
-    """The plain server's one job."""
+class PipedSource:
+    """The one job of a server that is told by its standard input."""
 
     def __init__(self, server: Process, items: int) -> None:
         self._server = server

@@ -102,7 +102,8 @@ Order = Connect | ReadOn | TellCount | HandIn
 class Crowd:
     """The subscribers' process, seen from outside."""
 
-    def __init__(self, pipe: "Connection[Order, Any]") -> None:
+    def __init__(self, pipe: "Connection[Order, Any]", pid: int) -> None:
+        self.pid = pid
         self._pipe = pipe
 
     async def connect(self, subscriptions: Sequence[Subscription], *, is_stalled: bool = False) -> None:
@@ -136,7 +137,8 @@ async def crowd() -> AsyncIterator[Crowd]:
     process.start()
     theirs.close()
     try:
-        yield Crowd(ours)
+        assert process.pid is not None
+        yield Crowd(ours, process.pid)
     finally:
         process.kill()
         process.join()

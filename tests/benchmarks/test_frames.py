@@ -1,9 +1,9 @@
-"""The client of the streams' benchmark counts what was sent, wherever the network cuts it."""
+"""The ends of the streams' benchmark count what was sent, wherever the network cuts it."""
 
 import pytest
 from websockets.frames import Frame, Opcode
 
-from tests.benchmarks.frames import PING, TEXT, client_frame, split_frames
+from tests.benchmarks.frames import PING, TEXT, client_frame, server_frame, split_frames
 
 LENGTHS = (0, 1, 125, 126, 127, 128, 65_535, 65_536, 70_000)
 
@@ -33,10 +33,13 @@ def test_frames_are_found_when_bytes_come_one_by_one() -> None:
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-def test_frames_of_every_length_are_found(length: int) -> None:
-    sent = Frame(Opcode.TEXT, b"x" * length).serialize(mask=False)
+def test_server_frames_are_those_of_the_protocol(length: int) -> None:
+    payload = b"x" * length
 
-    assert split_frames(sent + b"\x81") == ([(TEXT, b"x" * length)], b"\x81")
+    frame = server_frame(TEXT, payload)
+
+    assert frame == Frame(Opcode.TEXT, payload).serialize(mask=False)
+    assert split_frames(frame + b"\x81") == ([(TEXT, payload)], b"\x81")
 
 
 @pytest.mark.parametrize("length", LENGTHS)
@@ -48,3 +51,4 @@ def test_client_frames_are_masked_ones_of_the_protocol(length: int) -> None:
     head = Frame(Opcode.TEXT, payload).serialize(mask=False)[: -length or None]
     mask = bytes(4)
     assert frame == bytes([head[0], head[1] | 0x80]) + head[2:] + mask + payload
+    assert split_frames(frame) == ([(TEXT, payload)], b"")
