@@ -50,6 +50,8 @@ class Round:
     pace: Pace
     elapsed_s: float
     """From the first commit until all was told, or the time was over."""
+    closed_per_s: float
+    """The pace that was really kept: a busy machine commits late."""
     deliveries: int
     latencies_ns: list[int] = field(repr=False)
     """From commit to receipt, of what was delivered; sorted."""
@@ -137,6 +139,7 @@ async def _measure(server: Process, crowd: Crowd, source: Source, pace: Pace) ->
     crowd_before, all_before_s = work_of(crowd.pid), server.processor_work_s()
     work_before, began_at = server.work(), time.monotonic()
     closed = await _close_at(pace, source, began_at)
+    closed_per_s = len(closed) / max(pace.seconds, time.monotonic() - began_at)
     to_hear = heard_before + pace.subscribers * pace.completions
     heard = await _heard(crowd, to_hear, within_s=TOLD_WITHIN_S)
     work, elapsed_s = server.work() - work_before, time.monotonic() - began_at
@@ -160,6 +163,7 @@ async def _measure(server: Process, crowd: Crowd, source: Source, pace: Pace) ->
     return Round(
         pace=pace,
         elapsed_s=elapsed_s,
+        closed_per_s=closed_per_s,
         deliveries=heard - heard_before,
         latencies_ns=latencies_ns,
         work=work,

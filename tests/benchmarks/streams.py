@@ -228,6 +228,8 @@ async def _round(name: str, measuring: Coroutine[object, object, Round]) -> list
         f"[dim]{name}: {measured.deliveries:,} deliveries in {measured.elapsed_s:.1f} s, "
         f"p99 {measured.latency_ms(0.99):,.1f} ms, {measured.cpu_us:,.1f} µs each[/dim]"
     )
+    if measured.closed_per_s < 0.95 * measured.pace.rate:
+        console.print(f"{name}: the machine closed {measured.closed_per_s:.1f} items a second only", style="red")
     for problem in measured.problems[:5]:
         console.print(f"{name}: {problem}", style="red", markup=False, highlight=False)
     if len(measured.problems) > 5:
