@@ -15,6 +15,7 @@ from tests.benchmarks.subscribers import Crowd, Heard, Report, Sample
 
 QUIET_SHARE = 0.05  # of a processor: a server that does less is at rest
 AT_REST_WITHIN_S = 20.0
+LOOKED_FOR_S = 0.25
 IDLE_FOR_S = 1.0
 FIRST_HEARD_WITHIN_S = 10.0
 TOLD_WITHIN_S = 5.0  # after the last commit; who is not done by then is overloaded
@@ -216,7 +217,7 @@ async def _heard(crowd: Crowd, to_hear: int, *, within_s: float) -> int:
 
 async def _at_rest(server: Process) -> None:
     until = time.monotonic() + AT_REST_WITHIN_S
-    while await _share(server, 0.5) > QUIET_SHARE:
+    while await _share(server, LOOKED_FOR_S) > QUIET_SHARE:
         if time.monotonic() >= until:
             raise Overloaded(f"it was not at rest within {AT_REST_WITHIN_S:g} s")
 
