@@ -25,7 +25,7 @@ from domain.robot_jobs import (
     robot_job_items,
     update_job_item_result,
 )
-from domain.workspaces import Membership, Role, enter_system, set_member
+from domain.workspaces import Membership, Role, enter_as_owner, set_member
 from tests.benchmarks.processes import Process
 from tests.benchmarks.subscribers import Subscription
 from tests.servers import token
@@ -85,7 +85,7 @@ class Workspace:
 async def add_viewers(urls: DatabaseUrls, tenant: Tenant, count: int) -> list[str]:
     users = [f"viewer-{number}@{tenant.workspace_id}" for number in range(count)]
     async with owner_engine(urls).begin() as connection:
-        await enter_system(connection)
+        await enter_as_owner(connection)
         for user in users:
             await set_member(connection, Membership(tenant.workspace_id, user, Role.VIEWER))
     return users
