@@ -1,11 +1,13 @@
 """uvicorn's WebSockets, where clients do what they should not: each gets the answer that RFC 6455 has for it.
 
 uvicorn closes a connection at once when it has failed.  Then the kernel resets it if anything was left unread, and the
-client never learns the code; and what waits to be sent to a client that is gone keeps the connection, and all that
-hangs on it, for as long as TCP hopes.
+client never learns the code; what waits to be sent to a client that is gone keeps the connection, and all that hangs on
+it, for as long as TCP hopes; and a client that sends frames without end is given all the time there is.
 """
 
-from uvicorn._types import ASGISendEvent
+import asyncio
+
+from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Close, CloseCode, Frame
@@ -13,6 +15,10 @@ from websockets.http11 import Request
 from websockets.protocol import State
 
 TAKES_ITS_LEAVE_WITHIN_S = 2.0
+FRAMES_AT_ONCE = 500
+FRAMES_PER_S = 1_000.0  # of one client; those who send more are read later, and nobody else waits for them
+_TAKEN_AT_ONCE = 2_048  # bytes: some hundreds of the shortest frames
+_WAITS_S = 0.05
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -21,16 +27,63 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     _pongs = b""
     _is_over = False
     """All is said; what still comes is dropped."""
+    _waiting: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._came = bytearray()
+        self._frames = float(FRAMES_AT_ONCE)  # that may be taken now
+        self._counted_at = self.loop.time()
 
     # ------------------------------------------------------------------------------------------ what comes
 
     def data_received(self, data: bytes) -> None:
+        if not self._is_over:
+            self._came += data
+            self._take()
+
+    def _take(self) -> None:
+        """Of what came as much as is allowed now, and message by message as the application takes them.
+
+        No more is read meanwhile: TCP makes the client wait.
+        """
+        while self._came and not self._is_over and not self.read_paused and self._may_take():
+            part = bytes(self._came[:_TAKEN_AT_ONCE])
+            del self._came[:_TAKEN_AT_ONCE]
+            super().data_received(part)
+            if self.conn.handshake_exc is not None and not self.handshake_initiated:
+                # Uvicorn's HTTP has understood it, its WebSockets have not: too many headers.
+                self._refuse_handshake(b"400 Bad Request")
         if self._is_over:
-            return
-        super().data_received(data)
-        if self.conn.handshake_exc is not None and not self.handshake_initiated:
-            # Uvicorn's HTTP has understood it, its WebSockets have not: too many headers.
-            self._refuse_handshake(b"400 Bad Request")
+            self._came.clear()
+        elif self._came:
+            self.transport.pause_reading()
+        elif not self.read_paused:
+            self.transport.resume_reading()
+
+    def _may_take(self) -> bool:
+        """Otherwise it goes on by itself in a while."""
+        now = self.loop.time()
+        self._frames = min(FRAMES_AT_ONCE, self._frames + (now - self._counted_at) * FRAMES_PER_S)
+        self._counted_at = now
+        if self._frames <= 0 and self._waiting is None:
+            self._waiting = self.loop.call_later(_WAITS_S, self._go_on)
+        return self._frames > 0
+
+    def _go_on(self) -> None:
+        self._waiting = None
+        if not self.transport.is_closing():
+            self._take()
+
+    def handle_events(self) -> None:
+        self._frames -= len(self.conn.events)
+        super().handle_events()
+
+    async def receive(self) -> ASGIReceiveEvent:
+        message = await super().receive()
+        if self._came and not self.disconnected:
+            self._take()
+        return message
 
     def handle_connect(self, event: Request) -> None:
         versions = event.headers.get_all("Sec-WebSocket-Version")
@@ -83,6 +136,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self.close_timer is not None:  # uvicorn's would wait until all was read
             self.close_timer.cancel()
             self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
+            self._take()  # the client's close may be among what came
 
     def resume_writing(self) -> None:
         super().resume_writing()

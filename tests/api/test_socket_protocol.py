@@ -6,17 +6,19 @@ https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md: each message in
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
-from unittest.mock import Mock
+from typing import Any, cast
+from unittest.mock import Mock, call
 
 import pytest
 import uvicorn.server
 from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.utils import ClientDisconnected
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
+from api import websocket_protocol
 from api.database import DatabaseUrls
-from api.websocket_protocol import WebSocketProtocol
+from api.websocket_protocol import FRAMES_AT_ONCE, WebSocketProtocol
 from tests.api.wire import (
     BINARY,
     CONTINUATION,
@@ -34,6 +36,7 @@ from tests.api.wire import (
 )
 from tests.servers import (
     FOLLOW,
+    PATIENCE_S,
     Server,
     Socket,
     credentials,
@@ -41,6 +44,7 @@ from tests.servers import (
     raw_socket,
     running_server,
     settings_for,
+    until,
 )
 from tests.tenants import Tenant
 
@@ -377,24 +381,104 @@ async def test_control_frames_are_answered_between_the_fragments_of_a_message(se
         assert await wire.message() == {"type": "pong", "payload": {"x": "é"}}
 
 
-async def test_empty_fragments_of_a_message_are_not_kept(server: Server) -> None:
-    """There can be any number of them: the limit counts bytes."""
+@pytest.fixture
+async def opened(server: Server) -> AsyncIterator[tuple[WebSocketProtocol, Mock]]:
+    """The server's end of a WebSocket, and its transport."""
 
     async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
         await asyncio.Event().wait()
 
-    protocol = WebSocketProtocol(uvicorn.Config(app), uvicorn.server.ServerState(), {})
-    protocol.connection_made(Mock(asyncio.Transport))
+    protocol, transport = (
+        WebSocketProtocol(uvicorn.Config(app), uvicorn.server.ServerState(), {}),
+        Mock(asyncio.Transport),
+    )
+    transport.is_closing.return_value = False
+    protocol.connection_made(transport)
     protocol.data_received(request(server, upgrade()))
     protocol.conn.send_response(protocol.response)
-
-    protocol.data_received(frame(TEXT, b"{", fin=False) + frame(CONTINUATION, fin=False) * 1_000)
-
-    assert protocol.frames == [b"{"]
+    protocol.conn.data_to_send()
+    await asyncio.sleep(0)  # the application has begun
+    yield protocol, transport
     (task,) = protocol.tasks
-    await asyncio.sleep(0)  # it has begun
     task.cancel()
     await asyncio.wait([task])
+
+
+def written(transport: Mock) -> bytes:
+    return b"".join(each.args[0] for each in transport.write.call_args_list)
+
+
+async def test_empty_fragments_of_a_message_are_not_kept(opened: tuple[WebSocketProtocol, Mock]) -> None:
+    """There can be any number of them: the limit counts bytes."""
+    protocol, _ = opened
+
+    protocol.data_received(frame(TEXT, b"{", fin=False) + frame(CONTINUATION, fin=False) * 300)
+
+    assert protocol.frames == [b"{"]
+
+
+async def test_pongs_for_a_client_that_reads_nothing_are_not_kept(opened: tuple[WebSocketProtocol, Mock]) -> None:
+    """But for the last ones: a client that reads again has an answer to what it asked last."""
+    protocol, transport = opened
+    protocol.pause_writing()
+
+    for _ in range(20):
+        protocol.data_received(frame(PING, b"x" * 125) * 10)
+        protocol.data_received(frame(PING, b"the last"))
+    assert written(transport) == b""
+    protocol.resume_writing()
+
+    assert written(transport) == b"\x8a\x08the last"
+
+
+async def test_client_that_sends_without_end_is_read_later(opened: tuple[WebSocketProtocol, Mock]) -> None:
+    """Nobody else waits for it; in its turn everything is answered."""
+    protocol, transport = opened
+    pong = b"\x8a\x01x"
+
+    protocol.data_received(frame(PING, b"x") * 1_200)
+    at_once = written(transport).count(pong)
+    is_paused = transport.pause_reading.called
+    await until(lambda: written(transport).count(pong) == 1_200, within_s=PATIENCE_S)
+
+    assert FRAMES_AT_ONCE <= at_once < 2 * FRAMES_AT_ONCE
+    assert is_paused
+    transport.resume_reading.assert_called()
+
+
+async def test_messages_wait_with_the_client_until_the_application_takes_them(
+    opened: tuple[WebSocketProtocol, Mock],
+) -> None:
+    protocol, transport = opened
+    protocol.queue.get_nowait()  # the connection
+    sent = [{"type": "ping", "payload": {"number": number}} for number in range(300)]
+
+    protocol.data_received(b"".join(text(message) for message in sent))
+    waiting = protocol.queue.qsize()
+    taken = [cast("dict[str, Any]", await protocol.receive())["text"] for _ in sent]
+
+    assert waiting < 100
+    assert [json.loads(each) for each in taken] == sent
+    assert transport.method_calls[-1] == call.resume_reading()
+
+
+async def test_client_that_answers_no_ping_is_given_up_however_much_waits_for_it(
+    opened: tuple[WebSocketProtocol, Mock], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(websocket_protocol, "TAKES_ITS_LEAVE_WITHIN_S", 0.05)
+    protocol, transport = opened
+    protocol.queue.get_nowait()  # the connection
+    protocol.pause_writing()
+
+    protocol.keepalive_timeout()
+
+    told = protocol.queue.get_nowait()
+    assert (told["type"], told.get("code")) == ("websocket.disconnect", 1011)
+    assert written(transport) == b"\x88\x18\x03\xf3keepalive ping timeout"
+    await until(lambda: transport.abort.called, within_s=5)
+    protocol.resume_writing()
+    with pytest.raises(ClientDisconnected):
+        await protocol.send({"type": "websocket.send", "text": "more"})
 
 
 # ---------------------------------------------------------------------------------------------- who goes without a word
@@ -428,7 +512,7 @@ async def test_client_that_goes_without_a_word_leaves_its_places_at_once(
         if way == "half a frame":
             await wire.send(frame(TEXT, b"x" * 1_000)[:500])
         elif way == "after a flood":
-            await wire.send(text({"type": "ping"}) * 20_000)
+            await wire.send(text({"type": "ping"}) * 5_000)
         if way == "reset":
             wire.writer.transport.abort()
         else:
