@@ -202,11 +202,13 @@ async def test_what_was_announced_just_before_the_end_is_said(database: Database
     here, there = PostgresWakeUps(database.urls.app), PostgresWakeUps(database.urls.app)
     job_id = uuid.uuid4()
 
-    async with there.running():
+    async with there.running(), contextlib.AsyncExitStack() as leaving:
+        await leaving.enter_async_context(here.running())
+        await listening(engine, 4)
+        assert await is_woken(there, job_id, announced_at=here)
         with there.watch(job_id) as watch:
-            async with here.running():
-                await listening(engine, 4)
-                here.announce(job_id)
+            here.announce(job_id)
+            await leaving.aclose()
             started = time.monotonic()
             await watch.wait(LONG_S)
 
