@@ -33,6 +33,7 @@ from api.database import (
     refuse_unsafe,
 )
 from api.embedded_postgres import EmbeddedPostgresError
+from api.listener import listen
 from api.settings import Settings, SettingsError, load_settings
 from api.workspaces import DEMO_WORKSPACE_ID, UnknownWorkspace, developer_id, ensure_developer, seed_demo_workspace
 from domain.carriers import Carrier
@@ -80,7 +81,7 @@ def serve(
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name in ("uvicorn", "alembic"):  # they tell at length what is as it should be
         logging.getLogger(name).setLevel(logging.WARNING)
-    listener = _listen(settings)
+    listener = listen(settings)
     with ThreadPoolExecutor(1) as pool:
         finding = pool.submit(asyncio.run, find_database(settings))
         importlib.import_module("api.app")
@@ -88,22 +89,6 @@ def serve(
     tokens = asyncio.run(_prepare(settings, urls, dev=dev))
     key_ring = load_key_ring(settings, may_make=dev or urls.is_embedded)
     _serve(settings, urls, tokens, listener, key_ring=key_ring, dev=dev)
-
-
-def _listen(settings: Settings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    # Named TCP, for asyncio switches Nagle's delay of small answers off only where it sees that it is TCP.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((settings.host, settings.port))
-        listener.listen(2048)
-    except OSError as error:
-        listener.close()
-        where = f"{settings.host}:{settings.port}"
-        wrong = "ROBOT_JOBS_HOST" if isinstance(error, socket.gaierror) else "ROBOT_JOBS_PORT"
-        raise SettingsError(f"{wrong}: cannot listen on {where}: {error.strerror or error}") from error
-    return listener
 
 
 async def _prepare(settings: Settings, urls: DatabaseUrls, *, dev: bool) -> "Tokens":
@@ -158,6 +143,8 @@ def _serve(
         ws=WebSocketProtocol,
         ws_per_message_deflate=False,
         ws_max_size=settings.max_body_bytes,
+        ws_ping_interval=settings.socket_ping_s,
+        ws_ping_timeout=settings.socket_ping_s,
         lifespan="on",
         log_config=None,
         access_log=False,

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Any, cast
@@ -19,10 +19,11 @@ from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types.graphql import OperationType
 from strawberry.types.unset import UNSET, UnsetType
 
+from api.callers import Places
 from api.good_keys import GoodKeys
 from api.graphiql import asks_for_graphiql, graphiql_page
 from api.graphql_sockets import OpenSockets, SocketHandler, SocketLimits, SocketMessages, TryAgainLater
-from api.graphql_streams import Form, OpenStreams, StreamedAnswer, StreamLimits, single_answer
+from api.graphql_streams import Form, OpenStreams, StreamedAnswer, StreamLimits, single_answer, too_many_streams
 from api.rate_limit import RateLimiter
 from api.requests import JSON, Accepted, Asked, Refusal, accepted_forms, decode_json, read_request
 from api.settings import Settings
@@ -77,12 +78,10 @@ class Router(GraphQLRouter[Context, None]):
             idle_s=settings.socket_idle_timeout_s,
             age_s=settings.socket_max_age_s,
         )
+        self.socket_places = Places(settings.sockets_per_user)
+        self.stream_places = Places(settings.streams_per_user)
         self.streams = OpenStreams(
-            StreamLimits(
-                per_caller=settings.streams_per_user,
-                age_s=settings.socket_max_age_s,
-                heartbeat_s=settings.stream_heartbeat_s,
-            )
+            StreamLimits(age_s=settings.socket_max_age_s, heartbeat_s=settings.stream_heartbeat_s), self.stream_places
         )
         limits = settings.limits()
         streams = Streams(database, wakeups)
@@ -198,10 +197,14 @@ class Router(GraphQLRouter[Context, None]):
             headers = {"Retry-After": str(facts["retryAfterSeconds"])}
             raise Refusal(429, error.message, ErrorCode.RATE_LIMITED, headers=headers, facts=facts)
 
-    def refusal_of_another(self, context: Context) -> GraphQLError | None:
-        """Why a socket's next operation is refused, or None."""
-        wait_s = self.rates.take(rate_key(context.principal))
-        return rate_limited(self.rates, wait_s) if wait_s else None
+    def refusal_of_another(self, context: Context, *, holder: Hashable) -> GraphQLError | None:
+        """Why a socket's next operation is refused, or None: then the holder has a place for it."""
+        caller = rate_key(context.principal)
+        if wait_s := self.rates.take(caller):
+            return rate_limited(self.rates, wait_s)
+        if not self.stream_places.take(caller, holder):
+            return too_many_streams(self.stream_places.per_caller)
+        return None
 
     async def _execute(self, asked: Asked, context: Context, method: str) -> tuple[dict[str, Any], int]:
         """The answer, and its status in the newer media type: a request that could not be executed has no data.
@@ -265,9 +268,11 @@ class Router(GraphQLRouter[Context, None]):
         """The payload carries what HTTP has in headers; a socket without a good token is closed with 4403."""
         await context.authenticate(self._tokens.principal, context.connection_params or {})
         if isinstance(context.refusal, AuthenticationUnavailable):
-            raise TryAgainLater
+            raise TryAgainLater("Try again later")
         if not await context.is_known():
             raise ConnectionRejectionError
+        if not self.socket_places.take(rate_key(context.principal), holder=context):
+            raise TryAgainLater(f"{self.socket_places.per_caller:,} of your sockets are open here already: close one")
         return UnsetType()
 
 

@@ -7,13 +7,14 @@ import asyncio
 import json
 import math
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
 from graphql import GraphQLError
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 from strawberry.asgi import ASGIWebSocketAdapter
+from strawberry.http.exceptions import WebSocketDisconnected
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler, Operation
 
 from api.websocket_protocol import WRITER, Writer
@@ -31,7 +32,7 @@ _LONGEST_REASON = 123  # bytes; a close frame has no room for more
 
 
 class TryAgainLater(Exception):
-    """Whether the client may connect cannot be told now."""
+    """The client may not connect now, or whether it may cannot be told; it says why, in the words of a close reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,10 @@ class SocketMessages(ASGIWebSocketAdapter):
                 yield message if is_message(message) else {}  # which closes the socket: 4400, failed to parse
 
     async def send_json(self, message: Mapping[str, object]) -> None:
+        """Nothing, when nobody listens any more: `iter_json` ends then, and all operations with it."""
         if self.is_open:
-            await super().send_json(message)
+            with suppress(WebSocketDisconnected):
+                await super().send_json(message)
 
     async def send_text(self, text: str) -> None:
         """Raises ClientGone."""
@@ -116,9 +119,9 @@ class SocketMessages(ASGIWebSocketAdapter):
         return writer
 
     async def close(self, code: int, reason: str) -> None:
-        if self.ws.application_state == WebSocketState.DISCONNECTED:
-            return
-        await super().close(code, reason.encode(errors="replace")[:_LONGEST_REASON].decode(errors="ignore"))
+        if self.ws.application_state != WebSocketState.DISCONNECTED:
+            with suppress(WebSocketDisconnect):
+                await super().close(code, reason.encode(errors="replace")[:_LONGEST_REASON].decode(errors="ignore"))
 
 
 class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
@@ -137,6 +140,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
             await super().handle()
         finally:
             self.view.sockets.remove(self)
+            self.view.socket_places.give_back(self.context)
             watching.cancel()
 
     async def go_away(self, why: str) -> None:
@@ -162,36 +166,46 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
             message = {"type": "connection_init"}
         try:
             await super().handle_connection_init(message)
-        except TryAgainLater:
-            await self.websocket.close(TRY_AGAIN_LATER, "Try again later")
+        except TryAgainLater as refusal:
+            await self.websocket.close(TRY_AGAIN_LATER, str(refusal))
+
+    async def handle_ping(self, message: Any) -> None:
+        """What is asked with comes back, as from the reference server; nobody else could match the two."""
+        payload = message.get("payload")
+        await self.send_message({"type": "pong"} if payload is None else {"type": "pong", "payload": payload})
 
     async def handle_subscribe(self, message: Any) -> None:
         self._quiet_since = asyncio.get_running_loop().time()
         if self.connection_acknowledged and message["id"] not in self.operations:
-            refusal = self._refusal()
+            refusal = self._refusal(message["id"])
             if refusal is not None:
                 payload = [refusal.formatted]
                 await self.send_message({"id": message["id"], "type": "error", "payload": payload})
                 return
         await super().handle_subscribe(message)
 
-    def _refusal(self) -> GraphQLError | None:
-        """Why no other operation is begun now, or None; it is counted before it is read."""
+    def _refusal(self, operation_id: str) -> GraphQLError | None:
+        """Why this operation is not begun now, or None; it is counted before it is read."""
         allowed = self.view.socket_limits.operations
         if len(self.operations) >= allowed:
             message = f"{allowed} operations run on this socket already: end one, or open another socket."
             return GraphQLError(message, extensions={"code": ErrorCode.TOO_MANY_OPERATIONS.value, "allowed": allowed})
-        refusal: GraphQLError | None = self.view.refusal_of_another(self.context)
+        refusal: GraphQLError | None = self.view.refusal_of_another(self.context, holder=(self, operation_id))
         return refusal
 
     def forget_id(self, id: str) -> None:  # noqa: A002 -- Strawberry's hook
         super().forget_id(id)
-        self._quiet_since = asyncio.get_running_loop().time()
+        self._has_ended(id)
 
     async def cleanup_operation(self, operation_id: str) -> None:
-        if (operation := self.operations.get(operation_id)) is not None:
-            operation.completed = True  # nothing of it is sent any more, also before its task has ended
+        """Nothing is told of it from now on, however late its task learns that: the id may be another's by then."""
+        if operation_id in self.operations:
+            self.operations[operation_id].completed = True
         await super().cleanup_operation(operation_id)
+        self._has_ended(operation_id)
+
+    def _has_ended(self, operation_id: str) -> None:
+        self.view.stream_places.give_back((self, operation_id))
         self._quiet_since = asyncio.get_running_loop().time()
 
     async def run_operation(self, operation: Operation[Context, None]) -> None:
@@ -234,10 +248,12 @@ def is_message(message: object) -> bool:
                 and isinstance(rest.get("operationName"), str | None)
                 and isinstance(rest.get("extensions"), dict | None)
             )
-        case {"type": "complete", "id": str()}:
-            return True
+        case {"type": "complete", "id": str(name)}:
+            return name != ""
         case {"type": "subscribe" | "complete"}:
             return False
+        case {"type": "ping" | "pong", **rest}:
+            return isinstance(rest.get("payload"), dict | None)
         case {"type": str()}:
             return True
     return False

@@ -5,7 +5,6 @@ https://www.apollographql.com/docs/graphos/routing/operations/subscriptions/mult
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,13 +15,14 @@ from graphql import GraphQLError
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from api.callers import Places
+from api.settings import HEARTBEATS_UNTIL_STALLED
 from schema.deliveries import OperationRefused, Outlet, encode
 from schema.errors import ErrorCode
 from schema.faults import public_error
 
 ABORT = "robot_jobs.abort"  # the ASGI extension by which a connection is cut: see api.connections
 ENDED_WITHIN_S = 1.0  # a client that reads nothing does not hold up a stop
-HEARTBEATS_UNTIL_STALLED = 2.5
 
 Deliver = Callable[[Outlet], Awaitable[None]]
 """Runs a subscription until all is told to that outlet.  Raises OperationRefused."""
@@ -106,38 +106,35 @@ def _headers(form: Form) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
-    """How many one caller may have, how long they live, and how often the silent ones say that they do."""
+    """How long they live, and how often the silent ones say that they do."""
 
-    per_caller: int
     age_s: float
     heartbeat_s: float
 
 
 class OpenStreams:
-    """The streams of this process: each caller may have so many, and all are told when it stops."""
+    """The streams of this process: each caller may have so many, and all are told when it stops.
 
-    def __init__(self, limits: StreamLimits) -> None:
+    `places`: shared with the operations of sockets.
+    """
+
+    def __init__(self, limits: StreamLimits, places: Places) -> None:
         self.limits = limits
+        self._places = places
         self.is_stopping = False
         self._open: set[Stream] = set()
-        self._of_callers: Counter[str] = Counter()
 
     @contextmanager
     def place(self, caller: str) -> Iterator[GraphQLError | None]:
         """A place among the caller's streams until the end of the block, or why there is none."""
-        allowed = self.limits.per_caller
-        if self._of_callers[caller] >= allowed:
-            message = f"{allowed} of your streams run here already: end one, or follow over a WebSocket."
-            extensions = {"code": ErrorCode.TOO_MANY_OPERATIONS.value, "allowed": allowed}
-            yield GraphQLError(message, extensions=extensions)
+        holder = object()
+        if not self._places.take(caller, holder):
+            yield too_many_streams(self._places.per_caller)
             return
-        self._of_callers[caller] += 1
         try:
             yield None
         finally:
-            self._of_callers[caller] -= 1
-            if not self._of_callers[caller]:
-                del self._of_callers[caller]
+            self._places.give_back(holder)
 
     def add(self, stream: "Stream") -> None:
         self._open.add(stream)
@@ -155,6 +152,11 @@ class OpenStreams:
         await asyncio.wait([stream.over for stream in self._open], timeout=ENDED_WITHIN_S)
         for stream in self._open:
             stream.abort()
+
+
+def too_many_streams(allowed: int) -> GraphQLError:
+    message = f"{allowed:,} of your subscriptions run here already, on sockets and over HTTP together: end one."
+    return GraphQLError(message, extensions={"code": ErrorCode.TOO_MANY_OPERATIONS.value, "allowed": allowed})
 
 
 class StreamedAnswer(Response):

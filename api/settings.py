@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 PREFIX = "ROBOT_JOBS_"
 SHORTEST_SECRET = 32
+HEARTBEATS_UNTIL_STALLED = 2.5  # who has read nothing for as long is cut off
 _URL_PARAMETERS = {"host", "port", "user", "password", "database", "ssl", "target_session_attrs"}
 _THIS_MACHINE = {"localhost", "127.0.0.1", "::1"}
 _ORIGIN = re.compile(r"\*|https?://[^\s/?#@]+")
@@ -99,8 +100,19 @@ class Settings(BaseSettings):
         le=604_800,
         description="How long a WebSocket, or a subscription over HTTP, may be open; clients then connect again.",
     )
+    socket_ping_s: float = Field(
+        20.0,
+        gt=0,
+        le=600,
+        description="How often a WebSocket's client must show that it is there; one that does not for as long again is "
+        "cut off. Proxies on the way must wait for longer.",
+    )
+    sockets_per_user: int = Field(1_000, ge=1, le=100_000, description="WebSockets of one user at once, per process.")
     streams_per_user: int = Field(
-        100, ge=1, le=10_000, description="Subscriptions over HTTP of one user at once, per process."
+        1_000,
+        ge=1,
+        le=100_000,
+        description="Subscriptions of one user at once, per process: over HTTP, and all that runs on WebSockets.",
     )
     stream_heartbeat_s: float = Field(
         12.0,

@@ -11,6 +11,7 @@ import pytest
 from starlette.types import Message
 
 from api.app import create_app
+from api.callers import Places
 from api.database import DatabaseUrls
 from api.graphql_streams import EVENT_STREAM, MULTIPART, Form, OpenStreams, Stream, StreamLimits
 from api.settings import load_settings
@@ -468,7 +469,7 @@ class Source:
 def stream_to(
     client: Client, source: Source, form: Form = EVENT_STREAM, *, heartbeat_s: float = 60.0, age_s: float = 60.0
 ) -> Stream:
-    limits = StreamLimits(per_caller=1, age_s=age_s, heartbeat_s=heartbeat_s)
+    limits = StreamLimits(age_s=age_s, heartbeat_s=heartbeat_s)
     return Stream(form, source.deliver, client.send, client.abort, limits)
 
 
@@ -498,8 +499,8 @@ async def test_nothing_is_asked_for_a_client_that_does_not_read() -> None:
 
 async def test_stop_cuts_off_who_reads_nothing() -> None:
     client = Client()
-    source, limits = Source(count=10), StreamLimits(per_caller=1, age_s=60, heartbeat_s=60)
-    streams = OpenStreams(limits)
+    source = Source(count=10)
+    streams = OpenStreams(StreamLimits(age_s=60, heartbeat_s=60), Places(1))
     stream = stream_to(client, source)
     streams.add(stream)
     running = asyncio.create_task(stream.run(client.receive))
@@ -549,7 +550,7 @@ async def test_fault_of_the_subscription_is_told_under_an_id_and_ends_it() -> No
 
     client = Client()
     client.reads.set()
-    limits = StreamLimits(per_caller=1, age_s=60, heartbeat_s=60)
+    limits = StreamLimits(age_s=60, heartbeat_s=60)
 
     await asyncio.wait_for(Stream(EVENT_STREAM, deliver, client.send, client.abort, limits).run(client.receive), 5)
 

@@ -2,17 +2,32 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from api.database import DatabaseUrls
-from tests.servers import Server, credentials, open_events, open_socket, raw_socket, running_server, settings_for
+from domain.workspaces import Role
+from tests.servers import (
+    FOLLOW,
+    Server,
+    credentials,
+    following,
+    open_events,
+    open_socket,
+    raw_socket,
+    running_server,
+    settings_for,
+    until,
+)
 from tests.tenants import Tenant
 
 IDLE_S = 1.0
 AGE_S = 3.0
 PER_MINUTE = 8
+PROMPTLY_S = 5.0
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +149,108 @@ async def test_socket_that_follows_lives_until_it_is_too_old(hasty_server: Serve
 
     assert clock() - started > AGE_S - 0.5
     assert "Traceback" not in hasty_server.log.read_text()
+
+
+# ---------------------------------------------------------------------------------------------- all of one user's
+
+
+@pytest.fixture(scope="module")
+async def sparing_server(served_urls: DatabaseUrls) -> AsyncIterator[Server]:
+    settings = settings_for(served_urls) | {"ROBOT_JOBS_SOCKETS_PER_USER": "2", "ROBOT_JOBS_STREAMS_PER_USER": "3"}
+    async with running_server(**settings) as server:
+        yield server
+
+
+async def test_one_socket_too_many_is_closed_with_a_reason_before_it_is_acknowledged(
+    sparing_server: Server, shop: Tenant, other_shop: Tenant
+) -> None:
+    """Not for good: whoever was cut off may be back before the server has noticed."""
+    key = {"Authorization": f"Bearer {(await shop.key()).secret}"}
+
+    async def has_place() -> bool:
+        async with raw_socket(sparing_server) as socket:
+            await socket.send({"type": "connection_init", "payload": credentials(shop)})
+            with suppress(ConnectionClosed):
+                return bool(await socket.receive() == {"type": "connection_ack"})
+        return False
+
+    async with open_socket(sparing_server, credentials(shop)), open_socket(sparing_server, credentials(shop)) as second:
+        async with raw_socket(sparing_server) as third:
+            await third.send({"type": "connection_init", "payload": credentials(shop)})
+            with pytest.raises(ConnectionClosed):
+                await third.receive()
+            closed = (third.connection.close_code, third.connection.close_reason)
+        async with (
+            open_socket(sparing_server, credentials(shop, Role.VIEWER)),
+            open_socket(sparing_server, credentials(other_shop)),
+            open_socket(sparing_server, key),
+            raw_socket(sparing_server) as unnamed,
+        ):
+            await second.connection.close()
+            await until(has_place, within_s=PROMPTLY_S)
+            await unnamed.send({"type": "ping"})
+            assert await unnamed.receive() == {"type": "pong"}
+
+    assert closed == (1013, "2 of your sockets are open here already: close one")
+
+
+async def test_operations_of_all_sockets_and_streams_of_a_user_count_together(
+    sparing_server: Server, shop: Tenant, other_shop: Tenant
+) -> None:
+    in_hand, foreign = await shop.job(items=1), await other_shop.job(items=1)
+    job_id = in_hand.job.id
+
+    async def streamed() -> Any:
+        async with open_events(sparing_server, credentials(shop), FOLLOW, following(job_id, after=None)) as events:
+            return await events.told()
+
+    async with (
+        open_socket(sparing_server, credentials(shop)) as first,
+        open_socket(sparing_server, credentials(shop)) as second,
+        open_socket(sparing_server, credentials(other_shop)) as of_another,
+    ):
+        await first.follow(job_id, operation_id="1")
+        await first.follow(job_id, operation_id="2")
+        await second.follow(job_id, operation_id="1")
+        await second.follow(job_id, operation_id="2")
+        refused = await second.receive()
+        over_http = await streamed()
+        await of_another.follow(foreign.job.id, operation_id="1")
+        await of_another.subscribe("{ __typename }", {}, operation_id="2")
+        of_another_told = await of_another.receive()
+
+        await first.send({"type": "complete", "id": "2"})
+        await first.send({"type": "ping"})
+        assert await first.receive() == {"type": "pong"}
+        for document in ("{ __typename }", "{ nope }", "{"):  # whatever becomes of one, its place is free again
+            await second.subscribe(document, {}, operation_id="3")
+            while (message := await second.receive())["type"] == "next":
+                pass
+            assert message["type"] == "error" or document == "{ __typename }"
+            assert "TOO_MANY" not in str(message)
+        await second.follow(job_id, operation_id="4")
+        await second.send({"type": "ping"})
+        assert await second.receive() == {"type": "pong"}
+
+    assert (refused["id"], code_of(refused)) == ("2", "TOO_MANY_OPERATIONS")
+    assert refused["payload"][0]["extensions"]["allowed"] == 3
+    assert over_http[1]["errors"][0]["extensions"] == {"code": "TOO_MANY_OPERATIONS", "allowed": 3}
+    assert of_another_told["type"] == "next"
+
+
+async def test_places_of_sockets_and_streams_are_free_when_these_have_ended(
+    sparing_server: Server, shop: Tenant
+) -> None:
+    in_hand = await shop.job(items=1)
+
+    async def has_places() -> bool:
+        async with open_events(sparing_server, credentials(shop), "subscription { nope }") as events:
+            return "TOO_MANY" not in str(await events.told())
+
+    for _ in range(5):
+        async with open_socket(sparing_server, credentials(shop)) as socket:
+            for name in "123":
+                await socket.follow(in_hand.job.id, operation_id=name)
+            await socket.send({"type": "ping"})
+            assert await socket.receive() == {"type": "pong"}
+        await until(has_places, within_s=PROMPTLY_S)
