@@ -294,12 +294,20 @@ class Completions:
         return not self.has_more and not self.job.status.is_active
 
 
+class EventsRemoved(Exception):
+    """Someone would read on in a job's log from a place before what is left of it."""
+
+    def __init__(self, job: RobotJob) -> None:
+        super().__init__(f"events of job {job.id} up to number {job.removed_event_seq} have been removed")
+        self.job = job
+
+
 async def read_completions(
     connection: AsyncConnection, job_id: uuid.UUID, *, after_seq: int, limit: int = 200
 ) -> Completions:
     """The completions after that event number, in order, and how the job stands; one statement, one snapshot.
 
-    Raises RobotJobNotFound.
+    Raises RobotJobNotFound, and EventsRemoved rather than skip what is no longer kept.
     """
     recent = (
         sa.select(events.c.seq, events.c.payload, events.c.item_id)
@@ -329,6 +337,8 @@ async def read_completions(
         raise RobotJobNotFound(job_id)
     item_at = 2 + len(robot_jobs.c)
     job = RobotJob.from_values(*rows[0][2:item_at])
+    if after_seq < job.removed_event_seq:
+        raise EventsRemoved(job)
     completions = [
         ItemCompletion(
             row.seq,

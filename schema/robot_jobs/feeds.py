@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.robot_jobs import (
     Completions,
+    EventsRemoved,
     ItemCompletion,
     RobotJob,
     RobotJobNotFound,
@@ -17,6 +18,7 @@ from domain.robot_jobs import (
     measure_pace,
     read_completions,
 )
+from schema.robot_jobs.cursors import CursorExpired
 from schema.robot_jobs.types import KnownOfJob
 from schema.streams import Feed, Follower
 
@@ -38,8 +40,11 @@ class Stretch:
 
 
 async def read_stretch(connection: AsyncConnection, job_id: uuid.UUID, *, after_seq: int) -> Stretch:
-    """From the log, at most as much as one read gives.  Raises RobotJobNotFound."""
-    return _stretch(await read_completions(connection, job_id, after_seq=after_seq))
+    """From the log, at most as much as one read gives.  Raises RobotJobNotFound, CursorExpired."""
+    try:
+        return _stretch(await read_completions(connection, job_id, after_seq=after_seq))
+    except EventsRemoved as removed:
+        raise CursorExpired(removed.job) from removed
 
 
 def _stretch(read: Completions) -> Stretch:

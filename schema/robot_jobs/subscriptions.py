@@ -11,24 +11,17 @@ from typing import Annotated
 import strawberry
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.errors import DomainError
 from domain.robot_jobs import RobotJobNotFound, find_robot_jobs
 from schema.access import follower, following, subscription
 from schema.context import Info
 from schema.ids import parse_id
 from schema.robot_jobs import feeds
+from schema.robot_jobs.cursors import InvalidCursor, encode_event_cursor
 from schema.robot_jobs.feeds import CompletionFeed, ProgressFeed, Stretch, get_progress, read_stretch
 from schema.robot_jobs.types import RobotJob, RobotJobItem
 from schema.selections import is_selected
 
 _CURSOR = re.compile(r"(\d{1,18})\.([0-9a-f]{8})")
-
-
-class InvalidCursor(DomainError):
-    code = "INVALID_CURSOR"
-
-    def __init__(self, why: str) -> None:
-        super().__init__(f'The cursor {why}  Read the job again, then follow it from its newest cursor or from "0".')
 
 
 @strawberry.type(description="An item was closed.  Item and job are as of that event.")
@@ -48,7 +41,8 @@ class RobotJobSubscriptions:
     @subscription(
         "One message per item that is closed, in order, each exactly once.  Without `after` from now on; with the "
         'last `cursor` seen it goes on from there, with "0" from the beginning.  Ends when the job is finished and '
-        "all has been told."
+        "all has been told.  A finished job keeps its events for a time: a cursor before what is left is "
+        "CURSOR_EXPIRED, and `extensions.oldestCursor` one that is good."
     )
     async def robot_job_item_completed(
         self,
@@ -97,13 +91,8 @@ class RobotJobSubscriptions:
                 await own.check()
 
 
-def encode_event_cursor(job_id: uuid.UUID, seq: int) -> str:
-    """A place in a job's log; it carries a part of the job's id, so that another job's cursor is noticed."""
-    return f"{seq}.{job_id.hex[-8:]}"
-
-
 async def _first_stretch(connection: AsyncConnection, job_id: uuid.UUID, after: str | None) -> Stretch:
-    """What is told first.  Raises InvalidCursor, RobotJobNotFound."""
+    """What is told first.  Raises InvalidCursor, CursorExpired, RobotJobNotFound."""
     if after == "0":
         return await read_stretch(connection, job_id, after_seq=0)
     job = (await find_robot_jobs(connection, [job_id])).get(job_id)
