@@ -18,6 +18,7 @@ from api.graphql import BodyLimit, Router, fault_response, refusal_response
 from api.health import health_routes
 from api.requests import Refusal
 from api.settings import Settings
+from api.sweeps import Sweeps, sweeps_of
 from api.tokens import Tokens
 from api.wakeups import PostgresWakeUps
 from domain.envelopes import KeyRing
@@ -32,11 +33,12 @@ def create_app(settings: Settings, urls: DatabaseUrls, tokens: Tokens, *, key_ri
     engine = app_engine(settings, urls)
     database = Database(engine, available_within_s=settings.pool_timeout_s)
     wakeups = PostgresWakeUps(urls.app)
+    sweeps = Sweeps(database, sweeps_of(settings))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await refuse_unsafe(engine)
-        async with wakeups.running():
+        async with wakeups.running(), sweeps.running():
             yield
         await database.finish()
         # Not awaited beyond its time: to say goodbye on a silent network takes long.

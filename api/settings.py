@@ -130,6 +130,13 @@ class Settings(BaseSettings):
         "new one and for its first answer together.",
     )
     command_timeout_s: float = Field(30.0, gt=0, le=600, description="Longest single statement, in seconds.")
+    event_retention_days: int = Field(
+        90,
+        ge=0,
+        le=36_500,
+        description="How long a finished job keeps its events after the last of them, and an order its changes; "
+        "0 keeps them for ever.",
+    )
     shutdown_timeout_s: int = Field(5, ge=0, le=60, description="How long running requests may take at a stop.")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
 

@@ -1,15 +1,19 @@
 """The base of every expected failure.  Each feature declares its own errors beside its functions."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 
 class DomainError(Exception):
     """An expected failure, told to the caller as data.  Raising it rolls the transaction back.
 
-    `code` is part of the public contract; subclasses add the facts that a caller needs to go on.
+    `code` is part of the public contract; subclasses add the facts that a caller needs to go on.  `facts` are those
+    that go beside the code where the error is no type of its own.
     """
 
     code = "DOMAIN_ERROR"
+    facts: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, message: str) -> None:
         super().__init__(message)

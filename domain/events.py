@@ -41,7 +41,8 @@ events = sa.Table(
     timestamp("occurred_at"),
     sa.UniqueConstraint("workspace_id", "id"),
     sa.CheckConstraint("seq > 0", name="seq_positive"),
-    comment="The event log, written in the transaction of the change.  Rows are never changed.",
+    sa.Index("ix_events_of_orders_occurred_at", "occurred_at", postgresql_where=sa.text("job_id IS NULL")),
+    comment="The event log, written in the transaction of the change.  Rows are never changed; old ones are removed.",
 )
 
 

@@ -39,9 +39,9 @@ GRANTS = {
 # Of the role that serves all workspaces (`enter_all_workspaces`): what a shared reader or a sweep needs, and no more.
 SYSTEM_GRANTS = {
     "workspaces": READ,
-    "robot_jobs": READ,
+    "robot_jobs": "SELECT, UPDATE (removed_event_seq)",
     "robot_job_items": READ,
-    "events": READ,
+    "events": "SELECT, DELETE",
 }
 
 _CHANGED_MEANWHILE = {"42710", "23505", "XX000"}  # duplicate_object, unique_violation, tuple concurrently updated

@@ -30,6 +30,7 @@ class ErrorCode(Enum):
     CREDENTIAL_KEYS_MISSING = "CREDENTIAL_KEYS_MISSING"
     CREDENTIALS_UNREADABLE = "CREDENTIALS_UNREADABLE"
     INVALID_CURSOR = "INVALID_CURSOR"
+    CURSOR_EXPIRED = "CURSOR_EXPIRED"
     API_KEY_NOT_FOUND = "API_KEY_NOT_FOUND"
     TOO_MANY_API_KEYS = "TOO_MANY_API_KEYS"
     UNAUTHENTICATED = "UNAUTHENTICATED"
@@ -68,6 +69,7 @@ describe(
     CREDENTIAL_KEYS_MISSING="The installation has no keys to keep passwords with.",
     CREDENTIALS_UNREADABLE="The carrier's password cannot be decrypted; it must be set again.",
     INVALID_CURSOR="The cursor is not of this job, or from the future: read the job again, then follow it from there.",
+    CURSOR_EXPIRED="What came after it is no longer kept: read the job again, then follow it from `oldestCursor`.",
     API_KEY_NOT_FOUND="No such API key in this workspace.",
     TOO_MANY_API_KEYS="The workspace has as many active API keys as it may have; revoke one first.",
     UNAUTHENTICATED="No valid token or API key came with the request, or it has expired or was revoked.",

@@ -34,7 +34,7 @@ def public_error(error: GraphQLError, *, suggests: bool = True) -> GraphQLError:
         cause = cause.original_error
     match cause:
         case DomainError():
-            return _with_code(error, cause.message, cause.code)
+            return _with_code(error, cause.message, cause.code, **cause.facts)
         case None | GraphQLError() if isinstance(error, GraphQLSyntaxError):
             return _with_code(error, without_tokens(error.message), ErrorCode.GRAPHQL_PARSE_FAILED.value)
         case None | GraphQLError():

@@ -294,14 +294,27 @@ class Completions:
         return not self.has_more and not self.job.status.is_active
 
 
+class EventsRemoved(Exception):
+    """Someone would read on in a job's log from a place before what is left of it."""
+
+    def __init__(self, job: RobotJob) -> None:
+        super().__init__(f"events of job {job.id} up to number {job.removed_event_seq} have been removed")
+        self.job = job
+
+
 async def read_completions(
     connection: AsyncConnection, job_id: uuid.UUID, *, after_seq: int, limit: int = 200
 ) -> Completions:
-    """As read_completions_of_jobs, of one job.  Raises RobotJobNotFound."""
-    read = await read_completions_of_jobs(connection, {job_id: after_seq}, limit=limit)
-    if job_id not in read:
+    """As read_completions_of_jobs, of one job.
+
+    Raises RobotJobNotFound, and EventsRemoved rather than skip what is no longer kept.
+    """
+    read = (await read_completions_of_jobs(connection, {job_id: after_seq}, limit=limit)).get(job_id)
+    if read is None:
         raise RobotJobNotFound(job_id)
-    return read[job_id]
+    if after_seq < read.job.removed_event_seq:
+        raise EventsRemoved(read.job)
+    return read
 
 
 async def read_completions_of_jobs(
@@ -309,7 +322,8 @@ async def read_completions_of_jobs(
 ) -> dict[uuid.UUID, Completions]:
     """Each job's completions after its event number, in order, at most `limit` of each, and how the job stands.
 
-    One statement, one snapshot.  Jobs that are not to be seen are left out.
+    One statement, one snapshot.  Jobs that are not to be seen are left out.  Where a job's `removed_event_seq` is above
+    the number, some are no longer kept.
     """
     asked = (
         sa.func.unnest(

@@ -83,12 +83,27 @@ robot_jobs = sa.Table(
     timestamp("created_at"),
     timestamp("updated_at"),
     sa.Column("ship_again_reason", sa.Text, comment="Why shipped orders go out once more; null: they may not."),
+    sa.Column(
+        "removed_event_seq",
+        sa.BigInteger,
+        nullable=False,
+        server_default="0",
+        comment="The job's events up to this number have been removed.",
+    ),
+    sa.Column(
+        "has_events",
+        sa.Boolean,
+        sa.Computed("last_event_seq > removed_event_seq", persisted=True),
+        nullable=False,
+        comment="Whether events are left to be removed.",
+    ),
     one_of("carrier", Carrier),
     one_of("job_type", JobType),
     one_of("status", JobStatus),
     sa.CheckConstraint("success_count >= 0 AND error_count >= 0 AND cancelled_count >= 0", name="counts_positive"),
     sa.CheckConstraint("success_count + error_count + cancelled_count <= total_items", name="counts_within_total"),
     sa.CheckConstraint(f"({_ACTIVE}) = (completed_at IS NULL)", name="completed_at_when_finished"),
+    sa.CheckConstraint("removed_event_seq BETWEEN 0 AND last_event_seq", name="removed_events_are_past"),
     sa.Index(
         "uq_robot_jobs_active_idempotency_key",
         "workspace_id",
@@ -111,6 +126,12 @@ robot_jobs = sa.Table(
         "workspace_id",
         sa.text("least(completed_at, 'infinity'::timestamptz)"),
         "id",
+    ),
+    # On a column of its own for what it means: last_event_seq is written by each result, as updated_at is.
+    sa.Index(
+        "ix_robot_jobs_finished_with_events",
+        "completed_at",
+        postgresql_where=sa.text("has_events AND completed_at IS NOT NULL"),
     ),
     sa.Index("ix_robot_jobs_active", "workspace_id", "carrier", "job_type", "id", postgresql_where=sa.text(_ACTIVE)),
     comment="A batch of orders for one carrier.  Its row is the lock of all that happens within the job.",
@@ -229,6 +250,8 @@ class RobotJob:
     created_at: dt.datetime
     updated_at: dt.datetime
     ship_again_reason: str | None
+    removed_event_seq: int = 0
+    has_events: bool = True
 
     @property
     def open_count(self) -> int:

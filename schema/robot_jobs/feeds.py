@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.robot_jobs import (
     Completions,
+    EventsRemoved,
     ItemCompletion,
     RobotJobNotFound,
     find_robot_jobs,
@@ -22,6 +23,7 @@ from domain.robot_jobs import (
     read_completions_of_jobs,
 )
 from domain.robot_jobs import RobotJob as DomainJob
+from schema.robot_jobs.cursors import CursorExpired, encode_event_cursor
 from schema.robot_jobs.types import KnownOfJob, RobotJob, RobotJobItem
 from schema.streams import Feed, Follower, Message
 from schema.wakeups import WakeUps
@@ -40,11 +42,6 @@ class RobotJobItemCompleted:
     )
 
 
-def encode_event_cursor(job_id: uuid.UUID, seq: int) -> str:
-    """A place in a job's log; it carries a part of the job's id, so that another job's cursor is noticed."""
-    return f"{seq}.{job_id.hex[-8:]}"
-
-
 @dataclass(frozen=True, slots=True)
 class Stretch:
     """Some of a job's completions: with them all is told up to event number `up_to`.  The job as it stood when read."""
@@ -59,8 +56,11 @@ class Stretch:
 
 
 async def read_stretch(connection: AsyncConnection, job_id: uuid.UUID, *, after_seq: int) -> Stretch:
-    """From the log, at most as much as one read gives.  Raises RobotJobNotFound."""
-    return _stretch(await read_completions(connection, job_id, after_seq=after_seq, limit=READ_AT_ONCE))
+    """From the log, at most as much as one read gives.  Raises RobotJobNotFound, CursorExpired."""
+    try:
+        return _stretch(await read_completions(connection, job_id, after_seq=after_seq, limit=READ_AT_ONCE))
+    except EventsRemoved as removed:
+        raise CursorExpired(removed.job) from removed
 
 
 def _stretch(read: Completions) -> Stretch:
@@ -94,6 +94,8 @@ class CompletionFeed(Feed):
         for feed in feeds:
             if (completions := read.get(feed._job.id)) is None:
                 feed.fail(RobotJobNotFound(feed._job.id))
+            elif feed._read_up_to < completions.job.removed_event_seq:
+                feed.fail(CursorExpired(completions.job))
             else:
                 feed._take(_stretch(completions))
 

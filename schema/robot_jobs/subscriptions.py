@@ -11,12 +11,12 @@ from typing import Annotated, cast
 import strawberry
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.errors import DomainError
 from domain.robot_jobs import RobotJobNotFound, find_robot_jobs
 from schema.access import follower, following, subscription
 from schema.context import Info
 from schema.ids import parse_id
 from schema.robot_jobs import feeds
+from schema.robot_jobs.cursors import InvalidCursor
 from schema.robot_jobs.feeds import (
     CompletionFeed,
     ProgressFeed,
@@ -32,13 +32,6 @@ from schema.streams import Message
 _CURSOR = re.compile(r"(\d{1,18})\.([0-9a-f]{8})")
 
 
-class InvalidCursor(DomainError):
-    code = "INVALID_CURSOR"
-
-    def __init__(self, why: str) -> None:
-        super().__init__(f'The cursor {why}  Read the job again, then follow it from its newest cursor or from "0".')
-
-
 JobId = Annotated[strawberry.ID, strawberry.argument(description="The job to follow.")]
 
 
@@ -47,7 +40,8 @@ class RobotJobSubscriptions:
     @subscription(
         "One message per item that is closed, in order, each exactly once.  Without `after` from now on; with the "
         'last `cursor` seen it goes on from there, with "0" from the beginning.  Ends when the job is finished and '
-        "all has been told.",
+        "all has been told.  A finished job keeps its events for a time: a cursor before what is left is "
+        "CURSOR_EXPIRED, and `extensions.oldestCursor` one that is good.",
         of=RobotJobItemCompleted,
     )
     async def robot_job_item_completed(
@@ -97,7 +91,7 @@ class RobotJobSubscriptions:
 async def _first_stretch(
     connection: AsyncConnection, job_id: uuid.UUID, after: str | None, feed: CompletionFeed | None
 ) -> Stretch:
-    """What is told first; nothing yet if the feed has it.  Raises InvalidCursor, RobotJobNotFound."""
+    """What is told first; nothing yet if the feed has it.  Raises InvalidCursor, CursorExpired, RobotJobNotFound."""
     if after == "0":
         return await read_stretch(connection, job_id, after_seq=0)
     job = (await find_robot_jobs(connection, [job_id])).get(job_id)

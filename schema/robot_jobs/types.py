@@ -147,7 +147,9 @@ class RobotJob(Node):
             page = page.counting(self.job.total_items)
         return Connection[RobotJobItem].of(page, node=RobotJobItem.from_domain)
 
-    @strawberry.field(description="What has happened to it, oldest first; at most 100 at once.")
+    @strawberry.field(
+        description="What has happened to it, oldest first; at most 100 at once.  A finished job keeps them for a time."
+    )
     async def events(
         self,
         info: Info,

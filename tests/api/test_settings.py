@@ -53,6 +53,8 @@ def test_secret_is_required_with_a_database_url() -> None:
         ("ROBOT_JOBS_ALLOWED_ORIGINS", "https://good.example, shop.example", "'shop.example' is no origin"),
         ("ROBOT_JOBS_ALLOWED_ORIGINS", "https://shop.example/path", "is no origin"),
         ("ROBOT_JOBS_GRAPHIQL", "perhaps", "valid boolean"),
+        ("ROBOT_JOBS_EVENT_RETENTION_DAYS", "-1", "greater than or equal to 0"),
+        ("ROBOT_JOBS_EVENT_RETENTION_DAYS", "", "valid integer"),
         ("ROBOT_JOBS_POOL_SIZE", "0", "greater than or equal to 1"),
         ("ROBOT_JOBS_LOG_LEVEL", "loud", "match pattern"),
     ],

@@ -11,8 +11,10 @@ from domain.orders import orders
 from domain.robot_jobs import robot_job_items, robot_jobs
 from domain.workspaces import enter_all_workspaces, workspaces
 from migrations.grants import SYSTEM_GRANTS
-from tests.conftest import Database
+from tests.conftest import Database, database, engine
 from tests.tenants import Tenant
+
+__all__ = ["database", "engine"]  # of each test's own: what others have left there would be seen as well
 
 READABLE = (workspaces, robot_jobs, robot_job_items, events)
 

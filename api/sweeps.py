@@ -1,0 +1,119 @@
+"""What is done every so often for all workspaces, by whichever process comes first.
+
+Every process has every sweep.  A lock of the database lets one process at a time do it; the others pass on.  A sweep
+works in batches, each a transaction of its own, and gives way between them.
+"""
+
+import asyncio
+import datetime as dt
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from api.settings import Settings
+from domain.retention import remove_old_events
+from domain.workspaces import enter_all_workspaces
+from schema.database import Database
+from schema.faults import is_unreachable
+
+logger = logging.getLogger("robot_jobs.sweeps")
+
+FIRST_WITHIN_S = 60.0
+TRY_AGAIN_AFTER_S = 60.0
+ENDED_WITHIN_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """`work` does a batch in a transaction that has entered all workspaces, and says whether there is more to do."""
+
+    name: str
+    every_s: float
+    work: Callable[[AsyncConnection], Awaitable[bool]]
+
+
+def sweeps_of(settings: Settings) -> list[Sweep]:
+    """The sweeps that the settings ask for."""
+    sweeps = []
+    if settings.event_retention_days:
+        period = dt.timedelta(days=settings.event_retention_days)
+        sweeps.append(Sweep("old events", 3_600, partial(_remove_old_events, period)))
+    return sweeps
+
+
+async def _remove_old_events(period: dt.timedelta, connection: AsyncConnection) -> bool:
+    removed = await remove_old_events(connection, older_than=period)
+    if removed.count:
+        logger.info("removed %d old events", removed.count)
+    return removed.has_more
+
+
+class Sweeps:
+    """Runs each sweep every so often.  Whatever goes wrong in one is logged and tried again; it ends nothing."""
+
+    def __init__(self, database: Database, sweeps: Sequence[Sweep]) -> None:
+        self._database = database
+        self._sweeps = sweeps
+        self._is_away = False
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Sweep until the end of the block.  A batch that is under way then is rolled back."""
+        tasks = [asyncio.create_task(self._repeat(sweep)) for sweep in self._sweeps]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            if tasks:  # not awaited beyond its time: to cancel a statement waits for a silent network
+                await asyncio.wait(tasks, timeout=ENDED_WITHIN_S)
+
+    async def sweep(self, sweep: Sweep) -> bool:
+        """One batch, unless another process is at it; whether there is more to do."""
+        async with self._database.begin(self._database.writing, partial(_enter, sweep.name)) as (connection, is_ours):
+            return is_ours and await sweep.work(connection)
+
+    async def _repeat(self, sweep: Sweep) -> None:
+        # Processes that were started together do not come together.
+        pause_s = random.uniform(0, min(sweep.every_s, FIRST_WITHIN_S))  # noqa: S311 -- no secret
+        while True:
+            await asyncio.sleep(pause_s)
+            pause_s = await self._once(sweep) * random.uniform(0.9, 1.1)  # noqa: S311 -- no secret
+
+    async def _once(self, sweep: Sweep) -> float:
+        """All that there is to do; how long to pause then."""
+        try:
+            while True:
+                began_at = time.monotonic()
+                has_more = await self.sweep(sweep)
+                self._is_away = False
+                if not has_more:
+                    return sweep.every_s
+                await asyncio.sleep(time.monotonic() - began_at)  # half of the time is for others
+        except Exception as error:  # whatever it is: the server goes on, and so do the other sweeps
+            if not is_unreachable(error):
+                logger.exception("the sweep of %s failed, and will be tried again", sweep.name)
+            elif not self._is_away:
+                logger.warning("the database cannot be reached for the sweep of %s: %s", sweep.name, error)
+                self._is_away = True
+            return min(sweep.every_s, TRY_AGAIN_AFTER_S)
+
+
+async def _enter(name: str, connection: AsyncConnection) -> bool:
+    """Whether the sweep is this transaction's until it ends; all workspaces are entered then."""
+    is_ours = bool(await connection.scalar(_TRY_LOCK, {"name": f"robot-jobs sweep of {name}"}))
+    if is_ours:
+        await enter_all_workspaces(connection)
+    return is_ours
+
+
+_TRY_LOCK = sa.text("SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 0))").bindparams(
+    sa.bindparam("name", type_=sa.Text)
+)
