@@ -10,7 +10,7 @@ import strawberry
 
 from domain.workspaces import Role
 from schema.context import Info
-from schema.streams import Follower
+from schema.followers import Follower
 from schema.work import Work
 
 READERS = (Role.VIEWER, Role.OPERATOR, Role.ADMIN, Role.ROBOT)

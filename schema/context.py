@@ -33,11 +33,12 @@ from domain.workspaces import (
     list_workspaces_of_user,
 )
 from schema.database import Database
+from schema.followers import Deliverer, Follower
 from schema.limits import Limits
 from schema.loaders import Loaders
 from schema.principals import AuthenticationUnavailable, KeyPrincipal, Principal, Unauthenticated
 from schema.snapshots import Snapshot, Step
-from schema.streams import Deliverer, Follower, Streams
+from schema.streams import Streams
 from schema.work import Work
 
 ANY_ROLE = tuple(Role)

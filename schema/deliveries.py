@@ -17,7 +17,7 @@ from graphql import ExecutionResult, Executor, GraphQLError, GraphQLSchema
 from schema.context import Context
 from schema.documents import Document
 from schema.faults import public_error
-from schema.streams import Follower, Message
+from schema.followers import Follower, Message
 
 SHARED_FOR_S = 1.0  # what was read beside a message: it is told "as it is now"
 

@@ -6,163 +6,32 @@ five seconds, or asks for it alone: see docs/decisions/0010.
 """
 
 import asyncio
-import datetime as dt
 import logging
-import math
 import time
 import uuid
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import (
-    AbstractAsyncContextManager,
-    AbstractContextManager,
-    ExitStack,
-    asynccontextmanager,
-    contextmanager,
-    suppress,
-)
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Protocol, Self, TypeVar, cast
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import ClassVar, Self, TypeVar, cast
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.access import Access, find_lasting
+from domain.errors import DomainError
 from domain.workspaces import enter_all_workspaces
 from schema.database import Database
 from schema.faults import is_unreachable
+from schema.followers import Follower, Message
 from schema.wakeups import WakeUps
-from schema.work import Work
 
 logger = logging.getLogger("robot_jobs.streams")
 
 READ_AT_LEAST_EVERY_S = 4.0  # what a lost wake-up costs at most
 ACCESS_ASKED_EVERY_S = 3.0
-ACCESS_GOOD_FOR_S = 4.5
 TRY_AGAIN_AFTER_S = 0.5
 
 F = TypeVar("F", bound="Feed")
-
-
-@dataclass(eq=False, slots=True)
-class Message:
-    """What is told: one object for all who are told it, so that what is made of it is made once.
-
-    `place`: in the order of its feed.  `made`: what it has become for each audience, see schema.deliveries.
-    """
-
-    place: int
-    value: object
-    made: dict[Any, Any] = field(default_factory=dict)
-
-
-class Deliverer(Protocol):
-    """The way to one client."""
-
-    def begin(self, follower: "Follower", context: Any) -> None:
-        """The follower has been let in; what it is told is executed in that context."""
-
-    def push(self, message: Message) -> bool:
-        """Tell it at once, if that takes no waiting, or change nothing."""
-
-
-class Follower:
-    """One who follows: `look` begins a transaction in the follower's own scope, or raises why there is none any more.
-
-    `place`: up to where all has been told.  `expires_at`: of a token, UTC; None for a key, whose time the database
-    knows.  `deliverer`: where there is one, it may be told without being woken.
-    """
-
-    __slots__ = (
-        "_begin",
-        "_expires_at",
-        "_fault",
-        "_good_at_most_until",
-        "_good_until",
-        "_news",
-        "access",
-        "deliverer",
-        "place",
-    )
-
-    def __init__(
-        self,
-        look: Callable[[], AbstractAsyncContextManager[Work]],
-        access: Access,
-        expires_at: dt.datetime | None,
-    ) -> None:
-        self.access = access
-        self.place = 0
-        self.deliverer: Deliverer | None = None
-        self._begin = look
-        self._expires_at = expires_at
-        self._good_until = 0.0
-        now = time.monotonic()
-        left = (expires_at - dt.datetime.now(dt.UTC)).total_seconds() if expires_at is not None else math.inf
-        self._good_at_most_until = now + left
-        self.confirm(now)
-        self._fault: Exception | None = None
-        self._news = asyncio.Event()
-
-    def is_overdue(self, now: float) -> bool:
-        """Nothing may be told before access has been confirmed again.  `now`: of time.monotonic."""
-        return now >= self._good_until
-
-    def is_expired(self) -> bool:
-        return self._expires_at is not None and dt.datetime.now(dt.UTC) >= self._expires_at
-
-    def wake(self) -> None:
-        self._news.set()
-
-    def confirm(self, as_of: float) -> None:
-        self._good_until = min(max(self._good_until, as_of + ACCESS_GOOD_FOR_S), self._good_at_most_until)
-
-    def doubt(self) -> None:
-        """Let the follower ask for the own access at once."""
-        self._good_until = 0.0
-        self.wake()
-
-    def fail(self, fault: Exception) -> None:
-        self._fault = fault
-        self.wake()
-
-    def push(self, message: Message, now: float) -> bool:
-        """Tell what comes next at once, if that takes no waiting and nothing speaks against it."""
-        if message.place <= self.place:
-            return True  # the follower's own look was newer than what the feed had read
-        if (
-            self.deliverer is None
-            or self._fault is not None
-            or now >= self._good_until
-            or self._news.is_set()
-            or not self.deliverer.push(message)
-        ):
-            return False
-        self.place = message.place
-        return True
-
-    @asynccontextmanager
-    async def look(self) -> AsyncIterator[Work]:
-        """A transaction in the follower's scope; to begin it is to confirm the access."""
-        began_at = time.monotonic()
-        async with self._begin() as work:
-            self.access = replace(self.access, membership=work.membership)
-            self.confirm(began_at)
-            yield work
-
-    async def check(self) -> None:
-        """Before each message; costs no query while access is confirmed.  Raises why there is to be none."""
-        if self._fault is not None:
-            raise self._fault
-        if self.is_overdue(time.monotonic()):
-            async with self.look():
-                pass
-
-    async def wait(self) -> None:
-        """Until there may be news.  Raises as `check`."""
-        await self._news.wait()
-        self._news.clear()
-        await self.check()
 
 
 class Repeated:
@@ -197,53 +66,43 @@ class Repeated:
             self._is_paused = False
 
 
-class Feed(ABC):
-    """What the followers of one thing share: it is read as the system, so it names its workspace in what it asks.
+class Feed:
+    """What the followers of one thing share.  They all see the same: each has made a first look in a scope of its own.
 
-    Its followers all see the same: each has made its first look in a scope of its own.
+    `watched_id`: what it wakes up with, a job or a workspace.
     """
 
-    at_most_every_s: ClassVar[float] = 0.0
-
-    def __init__(self, workspace_id: uuid.UUID) -> None:
-        self.workspace_id = workspace_id
-        self.read_at = time.monotonic()
+    def __init__(self, watched_id: uuid.UUID, *, at_most_every_s: float = 0.0) -> None:
+        self.watched_id = watched_id
+        self.followers: dict[Follower, None] = {}
         self.has_news = False
-        self._followers: dict[Follower, None] = {}
+        self.read_at = time.monotonic()
+        self._at_most_every_s = at_most_every_s
         self._at_head: dict[Follower, None] = {}
         self._stack = ExitStack()
-
-    @abstractmethod
-    def watch(self, wakeups: WakeUps, wake: Callable[[], None]) -> AbstractContextManager[None]:
-        """Hear of what it tells of."""
-
-    @classmethod
-    @abstractmethod
-    async def read_all(cls, connection: AsyncConnection, feeds: Sequence[Self]) -> None:
-        """Take up what is new of each, by a number of statements that does not depend on theirs."""
 
     def open(self, wakeups: WakeUps, wake: Callable[[], None]) -> None:
         def hear() -> None:
             self.has_news = True
             wake()
 
-        self._stack.enter_context(self.watch(wakeups, hear))
-        self.has_news = True  # of what happened between the first look and now nobody heard
+        self._stack.enter_context(wakeups.watch(self.watched_id, hear))
+        hear()  # of what happened between the first look and now nobody heard
 
     def close(self) -> None:
         self._stack.close()
 
     def join(self, follower: Follower) -> None:
-        self._followers[follower] = None
+        self.followers[follower] = None
 
     def leave(self, follower: Follower) -> bool:
         """Whether that was the last one."""
-        del self._followers[follower]
-        return not self._followers
+        del self.followers[follower]
+        return not self.followers
 
     def due_in_s(self, now: float) -> float:
         """When it is to be read next; 0 or less: now."""
-        return self.read_at + (self.at_most_every_s if self.has_news else READ_AT_LEAST_EVERY_S) - now
+        return self.read_at + (self._at_most_every_s if self.has_news else READ_AT_LEAST_EVERY_S) - now
 
     async def wait(self, follower: Follower) -> None:
         """Until there may be something to tell that has not been told yet: see `tell`.  Raises as Follower.check.
@@ -265,64 +124,59 @@ class Feed(ABC):
                 follower.wake()
 
     def wake(self) -> None:
-        for follower in self._followers:
+        for follower in self.followers:
             follower.wake()
 
     def fail(self, fault: Exception) -> None:
-        for follower in self._followers:
+        for follower in self.followers:
             follower.fail(fault)
 
 
-class Streams:
-    """All that is followed in this process."""
+class SharedFeed(Feed, ABC):
+    """One that is read together with all others of its kind, as the system: it is of what a follower was let in to."""
 
-    def __init__(self, database: Database, wakeups: WakeUps) -> None:
-        self.wakeups = wakeups
-        self._database = database
-        self._feeds: dict[Hashable, Feed] = {}
-        self._followers: set[Follower] = set()
+    @classmethod
+    @abstractmethod
+    async def read_all(cls, connection: AsyncConnection, feeds: Sequence[Self]) -> None:
+        """Take up what is new of each, by a number of statements that does not depend on theirs."""
+
+
+class ScopedFeed(Feed, ABC):
+    """One that is read in the scope of one of its followers, for what it asks has no other bounds."""
+
+    @abstractmethod
+    async def read(self, connection: AsyncConnection) -> None:
+        """Take up what is new."""
+
+
+Read = Callable[[Sequence[Feed]], Awaitable[None]]
+
+
+class Reader:
+    """Reads feeds when they are due, one at a time or all together: that is what `read` is for.
+
+    A fault of one feed ends its streams; while the database is away they wait.
+    """
+
+    def __init__(self, read: Read) -> None:
+        self.feeds: dict[Feed, None] = {}
+        self._read = read
         self._news = asyncio.Event()
-        self._one_at_a_time = asyncio.Lock()  # of the pool's connections, one is enough for all this
         self._is_resting = False
-        self._asked_at = 0.0
-        self._work: list[Repeated] = []
+        self._loop: Repeated | None = None
 
-    def find(self, key: Hashable) -> Feed | None:
-        """The feed with that key, if somebody follows it."""
-        return self._feeds.get(key)
+    def add(self, feed: Feed, wakeups: WakeUps) -> None:
+        self.feeds[feed] = None
+        feed.open(wakeups, self._news.set)
+        if self._loop is None:
+            self._loop = Repeated(self._read_due, self._pause)
 
-    @contextmanager
-    def follow(self, follower: Follower, key: Hashable, make: Callable[[], F]) -> Iterator[F]:
-        """The feed with that key, made if nobody follows it yet; it ends with its last follower."""
-        feed = self._feeds.get(key)
-        if feed is None:
-            feed = self._feeds[key] = make()
-            feed.open(self.wakeups, self._news.set)
-            self._news.set()
-        feed.join(follower)
-        self._join(follower)
-        try:
-            yield cast(F, feed)
-        finally:
-            self._leave(follower)
-            if feed.leave(follower):
-                del self._feeds[key]
-                feed.close()
-
-    def _join(self, follower: Follower) -> None:
-        self._followers.add(follower)
-        if not self._work:
-            self._asked_at = time.monotonic()
-            self._work = [Repeated(self._read, self._pause), Repeated(self._ask_for_access, asyncio.sleep)]
-
-    def _leave(self, follower: Follower) -> None:
-        self._followers.discard(follower)
-        if not self._followers:
-            for each in self._work:
-                each.end()
-            self._work = []
-
-    # ------------------------------------------------------------------------------------------ reading
+    def remove(self, feed: Feed) -> None:
+        del self.feeds[feed]
+        feed.close()
+        if not self.feeds and self._loop is not None:
+            self._loop.end()
+            self._loop = None
 
     async def _pause(self, seconds: float) -> None:
         """Until there is news, or so long; when the database was away, so long in any case."""
@@ -334,35 +188,88 @@ class Streams:
                 await self._news.wait()
         self._news.clear()
 
-    async def _read(self) -> float:
-        """Read all that is due; how long to pause then, unless there is news."""
+    async def _read_due(self) -> float:
+        """How long to pause then, unless there is news."""
         now = time.monotonic()
-        due = [feed for feed in self._feeds.values() if feed.due_in_s(now) <= 0]
-        self._is_resting = bool(due) and not await self._read_together(due)
+        due = [feed for feed in self.feeds if feed.due_in_s(now) <= 0]
+        self._is_resting = bool(due) and not await self._try(due)
         if self._is_resting:
             return TRY_AGAIN_AFTER_S
         now = time.monotonic()
-        return max(0.0, min((feed.due_in_s(now) for feed in self._feeds.values()), default=READ_AT_LEAST_EVERY_S))
+        return max(0.0, min((feed.due_in_s(now) for feed in self.feeds), default=READ_AT_LEAST_EVERY_S))
 
-    async def _read_together(self, due: Sequence[Feed]) -> bool:
+    async def _try(self, due: Sequence[Feed]) -> bool:
         """Whether the database was there: if not, they stay due."""
+        for feed in due:
+            feed.read_at, feed.has_news = time.monotonic(), False
         try:
-            await self._read_feeds(due)
+            await self._read(due)
         except Exception as error:
-            if is_unreachable(error):  # streams go on when it is back; who waits too long is told so: see below
+            if is_unreachable(error):  # streams go on when it is back; who waits too long is told so: see Streams
                 logger.warning("what is followed cannot be read now: %s", error)
                 for feed in due:
                     feed.has_news = True
                 return False
             if len(due) > 1:  # each alone: the fault of one is not that of the others
-                return all([await self._read_together([feed]) for feed in due])
+                return all([await self._try([feed]) for feed in due])
             due[0].fail(error)
         return True
 
-    async def _read_feeds(self, due: Sequence[Feed]) -> None:
-        kinds: dict[type[Feed], list[Feed]] = defaultdict(list)
-        for feed in due:
-            feed.read_at, feed.has_news = time.monotonic(), False
+
+class Streams:
+    """All that is followed in this process."""
+
+    def __init__(self, database: Database, wakeups: WakeUps) -> None:
+        self.wakeups = wakeups
+        self._database = database
+        self._feeds: dict[Hashable, Feed] = {}
+        self._followers: set[Follower] = set()
+        self._one_at_a_time = asyncio.Lock()  # of the pool's connections, one is enough for what all share
+        self._shared, self._scoped = Reader(self._read_together), Reader(self._read_in_scopes)
+        self._asking: Repeated | None = None
+        self._asked_at = 0.0
+
+    def find(self, key: Hashable) -> Feed | None:
+        """The feed with that key, if somebody follows it."""
+        return self._feeds.get(key)
+
+    @contextmanager
+    def follow(self, follower: Follower, key: Hashable, make: Callable[[], F]) -> Iterator[F]:
+        """The feed with that key, made if nobody follows it yet; it ends with its last follower."""
+        feed = self._feeds.get(key)
+        if feed is None:
+            feed = self._feeds[key] = make()
+            self._reader_of(feed).add(feed, self.wakeups)
+        feed.join(follower)
+        self._join(follower)
+        try:
+            yield cast(F, feed)
+        finally:
+            self._leave(follower)
+            if feed.leave(follower):
+                del self._feeds[key]
+                self._reader_of(feed).remove(feed)
+
+    def _join(self, follower: Follower) -> None:
+        self._followers.add(follower)
+        if self._asking is None:
+            self._asked_at = time.monotonic()
+            self._asking = Repeated(self._ask_for_access, asyncio.sleep)
+
+    def _leave(self, follower: Follower) -> None:
+        self._followers.discard(follower)
+        if not self._followers and self._asking is not None:
+            self._asking.end()
+            self._asking = None
+
+    # ------------------------------------------------------------------------------------------ reading
+
+    def _reader_of(self, feed: Feed) -> Reader:
+        return self._shared if isinstance(feed, SharedFeed) else self._scoped
+
+    async def _read_together(self, due: Sequence[Feed]) -> None:
+        kinds: dict[type[SharedFeed], list[SharedFeed]] = defaultdict(list)
+        for feed in cast(Sequence[SharedFeed], due):
             kinds[type(feed)].append(feed)
         async with (
             self._one_at_a_time,
@@ -370,6 +277,30 @@ class Streams:
         ):
             for kind, feeds in kinds.items():
                 await kind.read_all(connection, feeds)
+
+    async def _read_in_scopes(self, due: Sequence[Feed]) -> None:
+        for feed in cast(Sequence[ScopedFeed], due):
+            await self._read_in_scope(feed)
+
+    async def _read_in_scope(self, feed: ScopedFeed) -> None:
+        """Of the first follower who has one; the others learn for themselves why they have none."""
+        refused: set[Access] = set()
+        for follower in list(feed.followers):
+            if follower.is_expired() or follower.access in refused:
+                follower.doubt()
+                continue
+            has_entered = False
+            try:
+                async with follower.look() as work:
+                    has_entered = True
+                    await feed.read(work.connection)
+            except DomainError:
+                if has_entered:
+                    raise
+                refused.add(follower.access)
+                follower.doubt()
+            else:
+                return
 
     # ------------------------------------------------------------------------------------------ access
 

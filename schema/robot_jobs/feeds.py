@@ -2,8 +2,7 @@
 
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Self
@@ -23,10 +22,10 @@ from domain.robot_jobs import (
     read_completions_of_jobs,
 )
 from domain.robot_jobs import RobotJob as DomainJob
+from schema.followers import Follower, Message
 from schema.robot_jobs.cursors import CursorExpired, encode_event_cursor
 from schema.robot_jobs.types import KnownOfJob, RobotJob, RobotJobItem
-from schema.streams import Feed, Follower, Message
-from schema.wakeups import WakeUps
+from schema.streams import SharedFeed
 
 KEPT_COMPLETIONS = 128  # per followed job: who is further behind reads the log
 READ_AT_ONCE = 100  # completions, by a follower who reads the log
@@ -76,17 +75,14 @@ def _message(completion: ItemCompletion) -> Message:
     return Message(completion.seq, RobotJobItemCompleted(cursor=cursor, item=item, job=job))
 
 
-class CompletionFeed(Feed):
+class CompletionFeed(SharedFeed):
     """The newest completions of a job; each follower goes on from the own place in the log."""
 
     def __init__(self, job: DomainJob) -> None:
-        super().__init__(job.workspace_id)
+        super().__init__(job.id)
         self._job = job
         self._kept: deque[Message] = deque()
         self._kept_after = self._read_up_to = job.last_event_seq
-
-    def watch(self, wakeups: WakeUps, wake: Callable[[], None]) -> AbstractContextManager[None]:
-        return wakeups.watch(self._job.id, wake)
 
     @classmethod
     async def read_all(cls, connection: AsyncConnection, feeds: Sequence[Self]) -> None:
@@ -174,19 +170,14 @@ async def _progress_of(connection: AsyncConnection, asked_of: Sequence[tuple[Dom
     ]
 
 
-class ProgressFeed(Feed):
+class ProgressFeed(SharedFeed):
     """The newest state of a job, for followers who ask the same of it."""
 
-    at_most_every_s = PROGRESS_AT_MOST_EVERY_S
-
     def __init__(self, first: Progress, asked: Asked) -> None:
-        super().__init__(first.job.workspace_id)
+        super().__init__(first.job.id, at_most_every_s=PROGRESS_AT_MOST_EVERY_S)
         self._asked = asked
         self._job = first.job
         self._newest = first.message()
-
-    def watch(self, wakeups: WakeUps, wake: Callable[[], None]) -> AbstractContextManager[None]:
-        return wakeups.watch(self._job.id, wake)
 
     @classmethod
     async def read_all(cls, connection: AsyncConnection, feeds: Sequence[Self]) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.robot_jobs import RobotJobNotFound, find_robot_jobs
 from schema.access import follower, following, subscription
 from schema.context import Info
+from schema.followers import Message
 from schema.ids import parse_id
 from schema.robot_jobs import feeds
 from schema.robot_jobs.cursors import InvalidCursor
@@ -27,7 +28,6 @@ from schema.robot_jobs.feeds import (
 )
 from schema.robot_jobs.types import RobotJob
 from schema.selections import is_selected
-from schema.streams import Message
 
 _CURSOR = re.compile(r"(\d{1,18})\.([0-9a-f]{8})")
 

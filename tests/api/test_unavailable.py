@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.database import DatabaseUrls
-from schema.streams import ACCESS_GOOD_FOR_S
+from schema.followers import ACCESS_GOOD_FOR_S
 from tests.api.network import Network
 from tests.api.test_stopping import locked
 from tests.servers import FOLLOW, REPORT, Server, credentials, open_socket, running_server, settings_for, until

@@ -57,12 +57,13 @@ class MemoryWakeUps:
         finally:
             self.watched[job_id].remove(wake)
 
-    async def follower_waits(self, job_id: uuid.UUID) -> None:
+    async def follower_waits(self, watched_id: uuid.UUID) -> None:
         """Until a follower of the job has been told all there is, and waits for news."""
 
         def waits() -> bool:
-            feeds = [feed for key, feed in streams._feeds.items() if job_id in cast(tuple[object, ...], key)]
-            is_reading = not streams._work or not streams._work[0]._is_paused
+            feeds = [feed for feed in streams._feeds.values() if feed.watched_id == watched_id]
+            readers = [streams._reader_of(feed)._loop for feed in feeds]
+            is_reading = not all(reader is not None and reader._is_paused for reader in readers)
             return bool(feeds) and not is_reading and all(feed._at_head and not feed.has_news for feed in feeds)
 
         streams = cast(Streams, self.streams)

@@ -139,7 +139,7 @@ async def test_a_job_that_nobody_follows_any_more_costs_nothing(
         await asyncio.gather(*waiting, return_exceptions=True)
 
     assert wakeups.watched[in_hand.job.id] == []
-    assert (api.streams._feeds, api.streams._followers, api.streams._work) == ({}, set(), [])
+    assert (api.streams._feeds, api.streams._followers, api.streams._asking) == ({}, set(), None)
     await until(lambda: not streams.Repeated._running)
     with counted_statements(engine) as statements:
         wakeups.announce(in_hand.job.id)
@@ -389,7 +389,7 @@ async def test_a_key_that_only_follows_is_in_use(
     tenant: Tenant, api: Api, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streams, "ACCESS_ASKED_EVERY_S", 0.02)
-    monkeypatch.setattr(streams, "ACCESS_GOOD_FOR_S", 3_600)  # nobody enters again
+    monkeypatch.setattr("schema.followers.ACCESS_GOOD_FOR_S", 3_600)  # nobody enters again
     monkeypatch.setattr(streams, "READ_AT_LEAST_EVERY_S", 3_600)
     in_hand, created = await tenant.job(items=1), await tenant.key()
     long_ago = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
@@ -521,7 +521,7 @@ async def test_who_cannot_be_confirmed_in_time_is_told_that_the_database_is_away
 ) -> None:
     monkeypatch.setattr(streams, "TRY_AGAIN_AFTER_S", 0.02)
     monkeypatch.setattr(streams, "ACCESS_ASKED_EVERY_S", 0.02)
-    monkeypatch.setattr(streams, "ACCESS_GOOD_FOR_S", 0.5)
+    monkeypatch.setattr("schema.followers.ACCESS_GOOD_FOR_S", 0.5)
     api, trouble = troubled
     in_hand = await tenant.job(items=1)
 

@@ -12,7 +12,7 @@ import domain.robot_jobs
 from domain.base import new_id
 from domain.robot_jobs import JobStatus, RobotJobItem, retry_failed_items, update_job_status
 from domain.workspaces import Role
-from schema import streams
+from schema import followers, streams
 from schema.robot_jobs import feeds
 from tests.conftest import Database
 from tests.domain.ledger import counted_statements
@@ -40,7 +40,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_access_and_log_are_read_again_within_five_seconds() -> None:
     assert streams.READ_AT_LEAST_EVERY_S < 5
-    assert streams.ACCESS_ASKED_EVERY_S < streams.ACCESS_GOOD_FOR_S < 5
+    assert streams.ACCESS_ASKED_EVERY_S < followers.ACCESS_GOOD_FOR_S < 5
 
 
 # robotJobItemCompleted
