@@ -138,10 +138,13 @@ class Repeated:
 
 
 class Feed(ABC):
-    """What the followers of one job share.  It reads only while somebody waits, or has waited, for what comes next."""
+    """What the followers of one thing share.  It reads only while somebody waits, or has waited, for what comes next.
 
-    def __init__(self, job_id: uuid.UUID, *, at_most_every_s: float = 0.0) -> None:
-        self.job_id = job_id
+    `watched_id`: what it wakes up with, a job or a workspace.
+    """
+
+    def __init__(self, watched_id: uuid.UUID, *, at_most_every_s: float = 0.0) -> None:
+        self.watched_id = watched_id
         self._at_most_every_s = at_most_every_s
         self._followers: dict[Follower, None] = {}
         self._stack = ExitStack()
@@ -151,7 +154,7 @@ class Feed(ABC):
         """Take up what is new, and wake the followers if anything is."""
 
     def open(self, wakeups: WakeUps) -> None:
-        watch = self._stack.enter_context(wakeups.watch(self.job_id))
+        watch = self._stack.enter_context(wakeups.watch(self.watched_id))
 
         async def pause(seconds: float) -> None:
             await asyncio.sleep(self._at_most_every_s)

@@ -1,4 +1,4 @@
-"""How processes tell each other that a job has news: what streams need to know of it."""
+"""How processes tell each other that a job, or a workspace, has news: what streams need to know of it."""
 
 import uuid
 from contextlib import AbstractContextManager
@@ -6,17 +6,17 @@ from typing import Protocol
 
 
 class Watch(Protocol):
-    """A wait for news of one job."""
+    """A wait for news of one job, or of all jobs of a workspace."""
 
     async def wait(self, timeout_s: float) -> None:
         """Until there may be news since the last call, or the time is over.  A hint: the log is the truth."""
 
 
 class WakeUps(Protocol):
-    """How processes tell each other that a job has news."""
+    """How processes tell each other what has news: a job by its id, and all jobs of a workspace by the workspace's."""
 
-    def announce(self, job_id: uuid.UUID) -> None:
-        """Tell all processes, soon, that the job has news.  Call it after the commit."""
+    def announce(self, changed_id: uuid.UUID, /) -> None:
+        """Tell all processes, soon, that it has news.  Call it after the commit."""
 
-    def watch(self, job_id: uuid.UUID) -> AbstractContextManager[Watch]:
-        """Hear of the job from now on."""
+    def watch(self, watched_id: uuid.UUID, /) -> AbstractContextManager[Watch]:
+        """Hear of it from now on."""

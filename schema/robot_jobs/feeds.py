@@ -54,6 +54,7 @@ class CompletionFeed(Feed):
 
     def __init__(self, job: RobotJob) -> None:
         super().__init__(job.id)
+        self.job_id = job.id
         self._job = job
         self._kept: deque[ItemCompletion] = deque()
         self._kept_after = self._read_up_to = job.last_event_seq
@@ -118,6 +119,7 @@ class ProgressFeed(Feed):
 
     def __init__(self, first: Progress, asked: frozenset[str]) -> None:
         super().__init__(first.job.id, at_most_every_s=PROGRESS_AT_MOST_EVERY_S)
+        self.job_id = first.job.id
         self._asked = asked
         self._newest = first
 

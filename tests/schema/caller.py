@@ -110,6 +110,10 @@ class Stream:
         formatted: dict[str, Any] = error.formatted
         return formatted
 
+    async def codes(self) -> set[str]:
+        """The codes of the next message's errors."""
+        return {error.extensions["code"] for error in (await self._next()).errors or ()}
+
     async def is_at_its_end(self) -> bool:
         try:
             await self._next()
