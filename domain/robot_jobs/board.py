@@ -36,8 +36,10 @@ async def find_changed_jobs(
     """
     recent = sa.select(events.c.job_id).where(events.c.id >= first_id_at(since), events.c.job_id.is_not(None))
     named = sa.select(sa.func.unnest(array_of(list(also), sa.Uuid())))
+    # As an array they are looked up one by one; a join may read all jobs of the workspace for a few hundred.
+    job_ids = sa.func.array(recent.union(named).scalar_subquery())
     rows = await connection.execute(
-        sa.select(robot_jobs.c.id, robot_jobs.c.last_event_seq).where(robot_jobs.c.id.in_(recent.union(named)))
+        sa.select(robot_jobs.c.id, robot_jobs.c.last_event_seq).where(robot_jobs.c.id == sa.func.any(job_ids))
     )
     return {row.id: row.last_event_seq for row in rows}
 
