@@ -141,7 +141,7 @@ class BoardFeed(Feed):
         self._board = board
         self._shown: dict[uuid.UUID, Kept] = {}  # both in the order of their numbers
         self._left: dict[uuid.UUID, Kept] = {}
-        self._seen: dict[uuid.UUID, int] = {}  # event numbers of jobs found by a look, on the board or not
+        self._seen: dict[uuid.UUID, int] = {}  # event numbers of what the far look and those since have found
         self._newest = self._forgotten = 0
         self._told: dict[int, Told] = {}
         self._looked_at = self._looked_far_at = begun_at
@@ -149,6 +149,9 @@ class BoardFeed(Feed):
 
     def take(self, first: list[RobotJob], beginning: Beginning) -> Told:
         """A follower's first message.  What its look has found is news for the others too."""
+        message = RobotJobsChanged(jobs=first, left_ids=[], is_snapshot=True)
+        if beginning.number < self._forgotten:  # what has come since that look is not known any more: look again
+            return Told(beginning.number, message)
         newest = self._newest
         seqs = {shown.job.id: shown.job.last_event_seq for shown in first}
         for shown in reversed(first):
@@ -158,7 +161,7 @@ class BoardFeed(Feed):
         place = min((number for number in later if number > beginning.number), default=self._newest + 1) - 1
         if self._newest > newest:
             self.wake()
-        return Told(place, RobotJobsChanged(jobs=first, left_ids=[], is_snapshot=True))
+        return Told(place, message)
 
     async def next(self, follower: Follower, place: int) -> Told:
         """What is new after that place, as soon as anything is.  Raises as Follower.check."""
@@ -216,7 +219,9 @@ class BoardFeed(Feed):
         job_id, seq = shown.job.id, shown.job.last_event_seq
         left = self._left.get(job_id)
         on_board = self._shown.get(job_id)
-        if (left is None or seq >= left.seq) and (on_board is None or seq > on_board.seq):
+        if left is None and on_board is None and seq < self._seen.get(job_id, 0):
+            self._leave(job_id, self._seen[job_id])  # nobody here knew of it when it left
+        elif (left is None or seq >= left.seq) and (on_board is None or seq > on_board.seq):
             self._show(shown)
 
     def _show(self, shown: RobotJob) -> None:

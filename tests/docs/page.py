@@ -1,8 +1,9 @@
 """docs/api.md as a program: its examples in order, and the tables in it that are written from the code.
 
 An example is a `graphql` block, `json variables` where it has any, and `json answer` (`json messages` of a
-subscription, `json message` if only its first is shown); `<!-- as admin -->` before it says who asks, otherwise it is the operator.  What differs from run to run
-is written in a stable way: the first id that comes up is …0001, the next …0002; times, cursors and secrets likewise.
+subscription, `json message` if only its first is shown); `<!-- as admin -->` before it says who asks, otherwise it is
+the operator.  What differs from run to run is written in a stable way: the first id that comes up is …0001, the next
+…0002; times, cursors and secrets likewise.
 """
 
 import json

@@ -655,6 +655,21 @@ async def test_what_is_not_asked_of_the_jobs_is_not_read(engine: AsyncEngine, te
         assert len(statements) == expected, statements
 
 
+async def test_what_a_board_asks_counts_as_much_as_a_list_of_a_hundred_jobs(tenant: Tenant, robot: Caller) -> None:
+    documents = {
+        f"subscription {{ robotJobsChanged {{ jobs {{ items(first: {first}) {{ nodes {{ id }} }} }} }} }}": first
+        for first in (48, 49)
+    }
+
+    refused = []
+    for document, first in documents.items():
+        async with robot.follow(document) as stream:
+            if await stream.codes() == {"QUERY_TOO_COMPLEX"}:
+                refused.append(first)
+
+    assert refused == [49]
+
+
 async def test_what_hangs_on_the_jobs_of_a_message_is_read_for_all_at_once(
     engine: AsyncEngine, tenant: Tenant, robot: Caller
 ) -> None:
@@ -782,28 +797,38 @@ async def test_who_joins_between_a_look_and_its_telling_misses_nothing_and_hears
     assert sorted(early.told[2:]) == sorted(str(each.job.id) for each in (known, told_late, new, new))
 
 
+@asynccontextmanager
+async def slow_newcomer(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Client, asyncio.Event, asyncio.Task[Any]]]:
+    """One whose first look has seen the board, and who is not told before the event is set."""
+    read_first = board.Board.read_first
+    looked, go = asyncio.Event(), asyncio.Event()
+
+    async def look_and_wait(*arguments: Any) -> Any:
+        found = await read_first(*arguments)
+        if not looked.is_set():
+            looked.set()
+            await go.wait()
+        return found
+
+    monkeypatch.setattr(board.Board, "read_first", look_and_wait)
+    async with caller.follow(FOLLOW_BOARD, filter=ACTIVE) as stream:
+        client = Client(stream)
+        hearing = asyncio.create_task(client.hear())
+        await looked.wait()
+        yield client, go, hearing
+
+
 @pytest.mark.usefixtures("prompt", "never_far")
 async def test_what_a_newcomer_has_not_seen_yet_is_told_though_others_were_told_before_it_joined(
     tenant: Tenant, robot: Caller, wakeups: MemoryWakeUps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_hand, leaving = await tenant.job(items=2), await tenant.job(items=1)
-    read_first = board.Board.read_first
-    looked, go = asyncio.Event(), asyncio.Event()
 
     async with watching(robot, **ACTIVE) as early:
         await settled(tenant, wakeups)
-
-        async def look_and_wait(*arguments: Any) -> Any:
-            found = await read_first(*arguments)
-            looked.set()
-            await go.wait()
-            return found
-
-        monkeypatch.setattr(board.Board, "read_first", look_and_wait)
-        async with robot.follow(FOLLOW_BOARD, filter=ACTIVE) as stream:
-            late = Client(stream)
-            hearing = asyncio.create_task(late.hear())
-            await looked.wait()
+        async with slow_newcomer(robot, monkeypatch) as (late, go, hearing):
             for item in (in_hand.items[0], leaving.items[0]):
                 await tenant.succeed(item)
             wakeups.announce(tenant.workspace_id)
@@ -815,6 +840,50 @@ async def test_what_a_newcomer_has_not_seen_yet_is_told_though_others_were_told_
 
     assert late.jobs == early.jobs
     assert late.jobs[str(in_hand.job.id)]["successCount"] == 1
+
+
+@pytest.mark.usefixtures("prompt", "never_far")
+async def test_a_job_that_nobody_knew_of_and_that_left_during_a_newcomers_look_is_named_to_the_newcomer(
+    tenant: Tenant, robot: Caller, wakeups: MemoryWakeUps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaving, newer = await tenant.job(items=1), await tenant.job(items=2)
+    monkeypatch.setattr(board, "FIRST_JOBS", 1)
+    for name in ("LOOK_BACK_S", "LOOK_FAR_BACK_S"):
+        monkeypatch.setattr(board, name, 0.0)
+
+    async with watching(robot, **ACTIVE) as early:
+        await settled(tenant, wakeups)
+        assert early.jobs.keys() == {str(newer.job.id)}
+        monkeypatch.setattr(board, "FIRST_JOBS", 2)
+        async with slow_newcomer(robot, monkeypatch) as (late, go, hearing):
+            await tenant.succeed(leaving.items[0])
+            await change(tenant, wakeups, early, tenant.succeed(newer.items[0]))
+            go.set()
+            await hearing
+            assert str(leaving.job.id) in late.jobs
+            await late.hear()
+
+    assert late.jobs == early.jobs
+
+
+@pytest.mark.usefixtures("prompt", "never_far")
+async def test_a_newcomer_begins_anew_when_too_much_has_changed_during_its_look(
+    tenant: Tenant, robot: Caller, wakeups: MemoryWakeUps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small(monkeypatch, 2)
+    first, second = await tenant.job(items=2), await tenant.job(items=1)
+
+    async with watching(robot, **ACTIVE) as early:
+        await settled(tenant, wakeups)
+        async with slow_newcomer(robot, monkeypatch) as (late, go, hearing):
+            await tenant.succeed(first.items[0])
+            await tenant.succeed(second.items[0])
+            await change(tenant, wakeups, early, tenant.job(items=1))  # three have changed, two are kept
+            go.set()
+            await hearing
+            assert late.jobs.keys() == {str(first.job.id), str(second.job.id)}
+            assert (await late.hear())["isSnapshot"]
+            await shows(early, lambda jobs: jobs == late.jobs)
 
 
 # access, and a database that goes away
@@ -836,6 +905,26 @@ async def test_who_loses_access_is_told_why_and_the_others_go_on(
             wakeups.announce(tenant.workspace_id)
             await until(lambda: staying.jobs[str(in_hand.job.id)]["status"] == "COMPLETED")
             error = await ending
+
+    assert error["extensions"]["code"] == "NOT_A_MEMBER"
+
+
+@pytest.mark.usefixtures("prompt")
+async def test_who_reads_slowly_is_told_nothing_after_access_was_lost(
+    database: Database, tenant: Tenant, api: Api, wakeups: MemoryWakeUps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "ACCESS_ASKED_EVERY_S", 0.02)
+    in_hand = await tenant.job(items=1)
+
+    async with api.member(tenant, Role.VIEWER).follow(FOLLOW_BOARD) as slow:
+        await slow.message()
+        (follower,) = api.streams._followers
+        async with watching(api.member(tenant, Role.ADMIN)) as other:
+            await settled(tenant, wakeups, looks=1)
+            await change(tenant, wakeups, other, tenant.succeed(in_hand.items[0]))  # there is something to tell
+            await remove_member(database, tenant, Role.VIEWER)
+            await until(lambda: follower.is_overdue)
+            error = await slow.error_and_end()
 
     assert error["extensions"]["code"] == "NOT_A_MEMBER"
 
