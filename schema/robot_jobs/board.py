@@ -1,9 +1,9 @@
 """The board live: all jobs of a workspace, told as they change, and read once for all who watch the same.
 
 The law: who applies the messages in their order has the newest state of each job that was told or has changed since
-the first message, as far as the filter takes it, a few seconds after it was committed at the latest.  No state is told
-twice, however many wake-ups there are; but what changed within the last minute and had no room in a first message may
-be told after it.
+the first message, as far as the filter takes it, a few seconds after it was committed at the latest.  An older state
+never comes after a newer one, and none comes twice however many wake-ups there are; only what changed while a follower
+came, or within the minute before and had no room in the first message, may be told after it.
 
 A look asks for the jobs with events made since the look before, and for some time before that, because an event is
 made before its transaction commits, and transactions commit in another order than they began.  Each look goes back
