@@ -15,13 +15,13 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+import domain.robot_jobs
 from domain.carriers import Carrier
 from domain.robot_jobs import (
     ItemResult,
     OrderSelection,
     ResultStatus,
     create_robot_job,
-    find_changed_jobs,
     robot_jobs,
     update_job_item_result,
 )
@@ -608,6 +608,7 @@ async def test_more_changes_at_once_than_are_kept_let_everybody_begin_anew(
 
     assert [each["isSnapshot"] for each in first.messages].count(True) == 2
     assert len(first.messages) == heard
+    assert first.jobs.keys() == newest, "what there was no room for is not told later"
 
 
 # what it costs
@@ -636,6 +637,19 @@ async def test_a_look_costs_the_same_however_many_jobs_have_changed(
     await tenant.job(items=2, failed=1)
     assert await cost(1) == (4, 5)
     assert await cost(12) == (4, 5)
+
+
+@pytest.mark.usefixtures("prompt", "never_far")
+async def test_what_is_not_on_the_board_is_asked_for_once(
+    engine: AsyncEngine, tenant: Tenant, robot: Caller, wakeups: MemoryWakeUps
+) -> None:
+    async with watching(robot, **ACTIVE):
+        await tenant.job(items=1, succeeded=1)
+        await settled(tenant, wakeups)
+        with counted_statements(engine) as statements:
+            await settled(tenant, wakeups)
+
+    assert len(statements) == 2 * sum("enter_workspace" in each for each in statements) > 0
 
 
 async def test_what_is_not_asked_of_the_jobs_is_not_read(engine: AsyncEngine, tenant: Tenant, robot: Caller) -> None:
@@ -756,27 +770,29 @@ async def test_a_board_that_nobody_watches_any_more_costs_nothing(
 class Pause:
     """Holds up the looks of boards: `reached` when one has looked and not yet told, until `go` is set."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
         self.reached, self.go = asyncio.Event(), asyncio.Event()
+        find = getattr(domain.robot_jobs, step)
 
         async def find_and_wait(*arguments: Any, **options: Any) -> Any:
-            found = await find_changed_jobs(*arguments, **options)
+            found = await find(*arguments, **options)
             self.reached.set()
             await self.go.wait()
             return found
 
-        monkeypatch.setattr(board, "find_changed_jobs", find_and_wait)
+        monkeypatch.setattr(board, step, find_and_wait)
 
 
 @pytest.mark.usefixtures("prompt")
+@pytest.mark.parametrize("step", ["find_changed_jobs", "find_jobs_on_board"])
 async def test_who_joins_between_a_look_and_its_telling_misses_nothing_and_hears_nothing_twice(
-    tenant: Tenant, robot: Caller, wakeups: MemoryWakeUps, monkeypatch: pytest.MonkeyPatch
+    tenant: Tenant, robot: Caller, wakeups: MemoryWakeUps, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     known, told_late = await tenant.job(items=2), await tenant.job(items=2)
 
     async with watching(robot) as early:
         await settled(tenant, wakeups)
-        pause = Pause(monkeypatch)
+        pause = Pause(monkeypatch, step)
         await tenant.succeed(known.items[0])
         wakeups.announce(tenant.workspace_id)
         await pause.reached.wait()  # the reader knows of that one, and has told nobody
@@ -795,6 +811,23 @@ async def test_who_joins_between_a_look_and_its_telling_misses_nothing_and_hears
     assert late.jobs == early.jobs
     assert late.told[3:] == [str(new.job.id)]
     assert sorted(early.told[2:]) == sorted(str(each.job.id) for each in (known, told_late, new, new))
+
+
+@pytest.mark.usefixtures("prompt")
+async def test_what_was_told_before_somebody_came_is_not_told_to_the_newcomer(
+    tenant: Tenant, robot: Caller, wakeups: MemoryWakeUps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(board, "FIRST_JOBS", 2)
+    jobs = [await tenant.job(items=2) for _ in range(3)]
+
+    async with watching(robot) as early:
+        await settled(tenant, wakeups)
+        assert len(early.jobs) == 3, "the third has changed within the last minute"
+        async with watching(robot) as late:
+            await settled(tenant, wakeups)
+            await change(tenant, wakeups, late, tenant.succeed(jobs[0].items[0]))
+
+    assert late.told == [str(each.job.id) for each in (jobs[2], jobs[1], jobs[0])]
 
 
 @asynccontextmanager
