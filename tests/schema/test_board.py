@@ -897,6 +897,7 @@ async def test_a_job_that_nobody_knew_of_and_that_left_during_a_newcomers_look_i
             await late.hear()
 
     assert late.jobs == early.jobs
+    assert late.jobs.keys() == {str(newer.job.id)}
 
 
 @pytest.mark.usefixtures("prompt", "never_far")
