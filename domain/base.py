@@ -26,6 +26,11 @@ def new_id() -> uuid.UUID:
     return uuid7()
 
 
+def first_id_at(time: dt.datetime) -> uuid.UUID:
+    """The least of the ids that are made then, to the millisecond, or later."""
+    return uuid.UUID(int=int(time.timestamp() * 1_000) << 80)
+
+
 def id_column(name: str = "id", *arguments: Any, **options: Any) -> sa.Column[uuid.UUID]:
     return sa.Column(name, sa.Uuid(), *arguments, nullable=options.pop("nullable", False), **options)
 

@@ -38,7 +38,7 @@ from schema.errors import Handler
 from schema.faults import public_error
 from schema.node_queries import NodeQueries
 from schema.orders import OrderMutations, OrderQueries
-from schema.robot_jobs import RobotJobMutations, RobotJobQueries, RobotJobSubscriptions
+from schema.robot_jobs import BoardSubscriptions, RobotJobMutations, RobotJobQueries, RobotJobSubscriptions
 from schema.robot_jobs import errors as job_errors
 from schema.scalars import SCALARS
 from schema.viewer import ViewerQueries
@@ -70,7 +70,7 @@ class Mutation(RobotJobMutations, OrderMutations, CarrierConfigMutations, ApiKey
     description="Everything that can be followed live, over WebSocket (graphql-transport-ws), Server-Sent Events "
     "(graphql-sse) or multipart (subscriptionSpec=1.0)."
 )
-class Subscription(RobotJobSubscriptions):
+class Subscription(RobotJobSubscriptions, BoardSubscriptions):
     pass
 
 

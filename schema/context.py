@@ -132,8 +132,8 @@ class Context(BaseContext):
         ):
             _check_role(work, roles)
             yield work
-        for job_id in work.announced:
-            self.streams.wakeups.announce(job_id)
+        for changed_id in work.announced:
+            self.streams.wakeups.announce(changed_id)
 
     @asynccontextmanager
     async def one_snapshot(self) -> AsyncIterator[None]:

@@ -1,4 +1,4 @@
-"""How processes tell each other that a job has news: what streams need to know of it."""
+"""How processes tell each other that a job, or a workspace, has news: what streams need to know of it."""
 
 import uuid
 from collections.abc import Callable
@@ -7,10 +7,10 @@ from typing import Protocol
 
 
 class WakeUps(Protocol):
-    """How processes tell each other that a job has news."""
+    """How processes tell each other what has news: a job by its id, and all jobs of a workspace by the workspace's."""
 
-    def announce(self, job_id: uuid.UUID) -> None:
-        """Tell all processes, soon, that the job has news.  Call it after the commit."""
+    def announce(self, changed_id: uuid.UUID, /) -> None:
+        """Tell all processes, soon, that it has news.  Call it after the commit."""
 
-    def watch(self, job_id: uuid.UUID, wake: Callable[[], None]) -> AbstractContextManager[None]:
-        """Call `wake` whenever the job may have news, until the end of the block.  A hint: the log is the truth."""
+    def watch(self, watched_id: uuid.UUID, wake: Callable[[], None], /) -> AbstractContextManager[None]:
+        """Call `wake` whenever there may be news of it, until the end of the block.  A hint: the log is the truth."""

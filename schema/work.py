@@ -18,5 +18,5 @@ class Work:
     announced: list[uuid.UUID] = field(default_factory=list)
 
     def announce(self, job: RobotJob) -> None:
-        """Wake those who follow the job once this has been committed."""
-        self.announced.append(job.id)
+        """Wake those who follow the job, or all of its workspace, once this has been committed."""
+        self.announced += [job.id, job.workspace_id]

@@ -1,6 +1,7 @@
 """Robot jobs: batches of orders, their items, and everything that may happen to them."""
 
 from domain.robot_jobs.blocks import find_blocked_orders
+from domain.robot_jobs.board import find_changed_jobs, find_jobs_on_board, list_board
 from domain.robot_jobs.create import CreatedRobotJob, OnInvalid, create_robot_job
 from domain.robot_jobs.dispatch import CheckedOrder, DispatchPreview, OrderSelection, preview_dispatch
 from domain.robot_jobs.errors import (
@@ -116,12 +117,15 @@ __all__ = [
     "create_robot_job",
     "estimate_completion",
     "find_blocked_orders",
+    "find_changed_jobs",
+    "find_jobs_on_board",
     "find_robot_job_items",
     "find_robot_jobs",
     "get_active_job",
     "get_job_with_items",
     "items_per_minute",
     "list_attempts",
+    "list_board",
     "list_events",
     "list_failures",
     "list_items_of_jobs",

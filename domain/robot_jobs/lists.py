@@ -108,7 +108,8 @@ class JobFilter:
     error_types: tuple[ErrorType, ...] | None = None
     search: SearchText | None = None
 
-    def conditions(self) -> list[sa.ColumnElement[bool]]:
+    def conditions(self, *, of_few: bool = False) -> list[sa.ColumnElement[bool]]:
+        """`of_few`: asked of jobs that are named, so a search goes from them to their items, not through all orders."""
         job = robot_jobs.c
         conditions = self.created.conditions(job.created_at)
         if self.statuses is not None:
@@ -120,7 +121,10 @@ class JobFilter:
         if self.error_types is not None:
             failed = ItemFilter(error_types=self.error_types).conditions()
             conditions += [job.error_count > 0, sa.exists().where(robot_job_items.c.job_id == job.id, *failed)]
-        if self.search is not None:
+        if self.search is not None and of_few:
+            found = ItemFilter(search=self.search).conditions()
+            conditions.append(sa.exists().where(robot_job_items.c.job_id == job.id, *found))
+        elif self.search is not None:
             conditions.append(job.id.in_(_jobs_found(self.search)))
         return conditions
 

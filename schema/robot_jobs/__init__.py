@@ -1,8 +1,16 @@
 """Robot jobs in the contract."""
 
+from schema.robot_jobs.board import BoardSubscriptions
 from schema.robot_jobs.mutations import RobotJobMutations
 from schema.robot_jobs.queries import RobotJobQueries
 from schema.robot_jobs.subscriptions import RobotJobSubscriptions
 from schema.robot_jobs.types import RobotJob, RobotJobItem
 
-__all__ = ["RobotJob", "RobotJobItem", "RobotJobMutations", "RobotJobQueries", "RobotJobSubscriptions"]
+__all__ = [
+    "BoardSubscriptions",
+    "RobotJob",
+    "RobotJobItem",
+    "RobotJobMutations",
+    "RobotJobQueries",
+    "RobotJobSubscriptions",
+]

@@ -35,6 +35,26 @@ async def test_result_reported_at_one_process_is_told_at_the_other_promptly(
     assert [completion["job"]["status"] for completion in told] == ["COMPLETED"]
 
 
+async def test_board_is_told_promptly_of_what_changes_at_the_other_process(
+    server: Server, other_server: Server, shop: Tenant
+) -> None:
+    in_hand = await shop.job(items=5)
+    clock = asyncio.get_running_loop().time
+    waits_s = []
+
+    async with open_socket(other_server, credentials(shop)) as socket:
+        await socket.subscribe("subscription { robotJobsChanged { isSnapshot jobs { id successCount } } }", {})
+        assert (await socket.receive())["payload"]["data"]["robotJobsChanged"]["isSnapshot"]
+        for count, item in enumerate(in_hand.items, 1):
+            reported_at = clock()
+            await server.report(item.id, headers=credentials(shop))
+            told = (await socket.receive())["payload"]["data"]["robotJobsChanged"]
+            assert told == {"isSnapshot": False, "jobs": [{"id": str(in_hand.job.id), "successCount": count}]}
+            waits_s.append(clock() - reported_at)
+
+    assert sorted(waits_s)[len(waits_s) // 2] < PROMPTLY_S
+
+
 async def test_follower_goes_on_from_its_cursor_at_any_process(
     server: Server, other_server: Server, shop: Tenant
 ) -> None:

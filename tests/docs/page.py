@@ -1,8 +1,9 @@
 """docs/api.md as a program: its examples in order, and the tables in it that are written from the code.
 
 An example is a `graphql` block, `json variables` where it has any, and `json answer` (`json messages` of a
-subscription); `<!-- as admin -->` before it says who asks, otherwise it is the operator.  What differs from run to run
-is written in a stable way: the first id that comes up is …0001, the next …0002; times, cursors and secrets likewise.
+subscription, `json message` if only its first is shown); `<!-- as admin -->` before it says who asks, otherwise it is
+the operator.  What differs from run to run is written in a stable way: the first id that comes up is …0001, the next
+…0002; times, cursors and secrets likewise.
 """
 
 import json
@@ -33,6 +34,7 @@ class Example:
     document: str
     variables: dict[str, Any]
     is_subscription: bool
+    is_endless: bool
     answer_span: tuple[int, int]
     answer: str
 
@@ -49,8 +51,16 @@ def examples(page: str) -> Iterator[Example]:
                 who = asked[-1] if asked else "operator"
             case "json variables":
                 variables = json.loads(block["text"])
-            case "json answer" | "json messages" as kind:
-                yield Example(who, document, variables, kind == "json messages", block.span("text"), block["text"])
+            case "json answer" | "json messages" | "json message" as kind:
+                yield Example(
+                    who,
+                    document,
+                    variables,
+                    is_subscription=kind != "json answer",
+                    is_endless=kind == "json message",
+                    answer_span=block.span("text"),
+                    answer=block["text"],
+                )
 
 
 @dataclass(slots=True)

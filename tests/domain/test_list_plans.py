@@ -1,5 +1,7 @@
 """A page costs what it shows, however much its workspace and others hold: asked of the planner, as the API's role."""
 
+import datetime as dt
+import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -17,6 +19,7 @@ from domain.robot_jobs import (
     ItemFilter,
     JobFilter,
     JobSort,
+    find_changed_jobs,
     list_items_of_jobs,
     list_items_of_orders,
     list_robot_jobs,
@@ -47,6 +50,15 @@ _FILL = (
     FROM (SELECT id, row_number() OVER (ORDER BY id) n FROM robot_jobs WHERE workspace_id = :workspace_id) j
     JOIN (SELECT id, row_number() OVER (ORDER BY id) n FROM orders WHERE workspace_id = :workspace_id) o USING (n)
     """,
+    # As if one had been written each second; an id begins with the milliseconds of its time.
+    """
+    INSERT INTO events (workspace_id, stream_id, seq, id, type, job_id, payload)
+    SELECT workspace_id, id, 1, (
+               lpad(to_hex((extract(epoch FROM now() - n * interval '1 second') * 1000)::bigint), 12, '0')
+               || '7000' || right(gen_random_uuid()::text, 17)
+           )::uuid, 'robot/job.cancelled', id, '{}'
+    FROM (SELECT *, row_number() OVER (ORDER BY id) n FROM robot_jobs WHERE workspace_id = :workspace_id) j
+    """,
 )
 
 
@@ -63,7 +75,7 @@ async def full(database: Database, engine: AsyncEngine) -> Tenant:
                 )
     superuser = create_async_engine(database.superuser_url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     async with superuser.connect() as connection:
-        await connection.execute(sa.text("VACUUM ANALYZE orders, robot_jobs, robot_job_items"))
+        await connection.execute(sa.text("VACUUM ANALYZE orders, robot_jobs, robot_job_items, events"))
     return tenants[1]
 
 
@@ -153,6 +165,20 @@ async def test_the_items_of_a_page_of_jobs_and_of_orders_are_read_from_an_index(
         lambda connection: list_items_of_orders(connection, [order.id for order in orders], page=PageRequest(5)),
     ):
         assert most_rows(await plan_of(full, read)) <= 100
+
+
+async def test_what_has_changed_is_found_by_an_index_on_the_events(full: Tenant) -> None:
+    async with full.work() as connection:
+        named = [job.id for job in (await list_robot_jobs(connection, page=PageRequest(20))).rows]
+    since = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=5)
+
+    async def read(connection: AsyncConnection) -> dict[uuid.UUID, int]:
+        return await find_changed_jobs(connection, since=since, also=named)
+
+    async with full.work() as connection:
+        found = len(await read(connection))
+    assert 20 < found <= 320
+    assert most_rows(await plan_of(full, read)) <= found + 20
 
 
 async def test_a_search_stays_within_the_workspace(full: Tenant) -> None:

@@ -133,6 +133,10 @@ class Stream:
         found: dict[str, Any] = error
         return found
 
+    async def codes(self) -> set[str]:
+        """The codes of the next message's errors."""
+        return {error["extensions"]["code"] for error in (await self._next()).get("errors", ())}
+
     async def is_at_its_end(self) -> bool:
         try:
             await self._next()

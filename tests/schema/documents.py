@@ -163,6 +163,9 @@ FOLLOW_ITEMS = """subscription ($jobId: ID!, $after: String) { robotJobItemCompl
     item { id status attempt trackingNumber errorType }
     job { id status totalItems successCount errorCount cancelledCount }
     } }"""
+FOLLOW_BOARD = """subscription ($filter: RobotJobFilter) { robotJobsChanged(filter: $filter) {
+    jobs { id status totalItems successCount errorCount } leftIds isSnapshot
+    } }"""
 FOLLOW_PROGRESS = """subscription ($jobId: ID!) { robotJobProgress(jobId: $jobId) {
     id status successCount errorCount progress { pending processing done percent }
     } }"""

@@ -213,7 +213,7 @@ async def test_the_same_report_again_is_answered_as_the_first_time(
     again = await robot.do(REPORT, **given)
 
     assert again == {**first, "replayed": True}
-    assert wakeups.announced == [in_hand.job.id], "nothing changed, so nobody is woken"
+    assert wakeups.announced == [in_hand.job.id, tenant.workspace_id], "nothing changed then, so nobody is woken"
 
 
 async def test_report_of_something_else_conflicts(tenant: Tenant, robot: Caller) -> None:

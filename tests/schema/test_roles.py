@@ -69,6 +69,7 @@ MUTATIONS: dict[str, tuple[str, dict[str, object], frozenset[str]]] = {
 SUBSCRIPTIONS: dict[str, tuple[str, dict[str, object], frozenset[str]]] = {
     "robotJobItemCompleted": (d.FOLLOW_ITEMS, {"jobId": UNKNOWN}, READS),
     "robotJobProgress": (d.FOLLOW_PROGRESS, {"jobId": UNKNOWN}, READS),
+    "robotJobsChanged": (d.FOLLOW_BOARD, {}, READS),
 }
 
 # who -> (the caller, the code they get where they may not)
@@ -102,7 +103,7 @@ async def codes_of(caller: Caller) -> dict[str, set[str]]:
         codes[name] = {error.extensions["code"] for error in result.errors or ()}
     for name, (document, variables, _) in SUBSCRIPTIONS.items():
         async with caller.follow(document, **variables) as stream:
-            codes[name] = {(await stream.error_and_end())["extensions"]["code"]} - {"ROBOT_JOB_NOT_FOUND"}
+            codes[name] = await stream.codes() - {"ROBOT_JOB_NOT_FOUND"}
     return codes
 
 
