@@ -156,6 +156,7 @@ class Delivery:
                     await self._outlet.ready()
                     await self._follower.check()
                     await self._outlet.send(payload)
+                    await self._outlet.ready()  # who takes nothing now is told what is newest then
         except ClientGone:
             raise
         except Exception as fault:

@@ -224,7 +224,6 @@ class Streams:
         self._database = database
         self._feeds: dict[Hashable, Feed] = {}
         self._followers: set[Follower] = set()
-        self._one_at_a_time = asyncio.Lock()  # of the pool's connections, one is enough for what all share
         self._shared, self._scoped = Reader(self._read_together), Reader(self._read_in_scopes)
         self._asking: Repeated | None = None
         self._asked_at = 0.0
@@ -272,7 +271,7 @@ class Streams:
         for feed in cast(Sequence[SharedFeed], due):
             kinds[type(feed)].append(feed)
         async with (
-            self._one_at_a_time,
+            self._database.turn_of_reader(),
             self._database.begin(self._database.reading, enter_all_workspaces) as (connection, _),
         ):
             for kind, feeds in kinds.items():
@@ -317,7 +316,7 @@ class Streams:
         asked_at = time.monotonic()
         try:
             async with (
-                self._one_at_a_time,
+                self._database.turn_of_reader(),
                 self._database.begin(self._database.reading, lambda connection: find_lasting(connection, granted)) as (
                     _,
                     lasting,

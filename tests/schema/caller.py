@@ -64,7 +64,8 @@ class MemoryWakeUps:
             feeds = [feed for feed in streams._feeds.values() if feed.watched_id == watched_id]
             readers = [streams._reader_of(feed)._loop for feed in feeds]
             is_reading = not all(reader is not None and reader._is_paused for reader in readers)
-            return bool(feeds) and not is_reading and all(feed._at_head and not feed.has_news for feed in feeds)
+            has_news = any(feed.has_news for feed in feeds)
+            return not is_reading and not has_news and any(feed._at_head for feed in feeds)
 
         streams = cast(Streams, self.streams)
         await until(waits)

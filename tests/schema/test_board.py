@@ -958,7 +958,7 @@ async def test_who_reads_slowly_is_told_nothing_after_access_was_lost(
             await settled(tenant, wakeups, looks=1)
             await change(tenant, wakeups, other, tenant.succeed(in_hand.items[0]))  # there is something to tell
             await remove_member(database, tenant, Role.VIEWER)
-            await until(lambda: follower.is_overdue)
+            await until(lambda: follower.is_overdue(time.monotonic()))
             error = await slow.error_and_end()
 
     assert error["extensions"]["code"] == "NOT_A_MEMBER"
