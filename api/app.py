@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import cast
+from typing import Any, cast
 
 from fastapi import FastAPI
 from sqlalchemy.exc import SQLAlchemyError
@@ -11,10 +11,11 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.database import DatabaseUrls, app_engine, refuse_unsafe
 from api.graphiql import graphiql_assets
-from api.graphql import BodyLimit, Router, fault_response, refusal_response
+from api.graphql import PATH, BodyLimit, Router, fault_response, refusal_response
 from api.health import health_routes
 from api.requests import Refusal
 from api.settings import Settings
@@ -26,6 +27,20 @@ from schema.database import Database
 
 METHOD_NOT_ALLOWED = 405
 DISPOSED_WITHIN_S = 1.0
+
+
+class Api(FastAPI):
+    """WebSockets pass by the middleware, which is for HTTP: of each layer a socket would keep some memory."""
+
+    def __init__(self, talk: ASGIApp, **options: Any) -> None:
+        super().__init__(**options)
+        self._talk = talk
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket" and scope["path"] == PATH:
+            await self._talk(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 def create_app(settings: Settings, urls: DatabaseUrls, tokens: Tokens, *, key_ring: KeyRing | None = None) -> FastAPI:
@@ -44,11 +59,17 @@ def create_app(settings: Settings, urls: DatabaseUrls, tokens: Tokens, *, key_ri
         # Not awaited beyond its time: to say goodbye on a silent network takes long.
         await asyncio.wait([asyncio.create_task(engine.dispose())], timeout=DISPOSED_WITHIN_S)
 
-    app = FastAPI(
-        title="Robot jobs", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan
-    )
     router = Router(settings, tokens, database, wakeups, key_ring=key_ring)
-    app.include_router(router)
+    app = Api(
+        router.talk,
+        title="Robot jobs",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    app.router.routes.append(router.http_route())
     app.state.stop = router.stop
     app.router.routes.extend(health_routes(database))
     if settings.graphiql:
@@ -74,7 +95,7 @@ async def _refuse(request: Request, error: Exception) -> Response:
     status = cast(HTTPException, error).status_code
     if status != METHOD_NOT_ALLOWED:
         return refusal_response(Refusal(status, "There is nothing here: the API is at /graphql."))
-    allowed = "GET, POST" if request.url.path == "/graphql" else "GET"
+    allowed = "GET, POST" if request.url.path == PATH else "GET"
     message = f"{request.method} is not allowed here: {allowed.replace(', ', ' or ')} is."
     return refusal_response(Refusal(status, message, headers={"Allow": allowed}))
 

@@ -9,15 +9,18 @@ from functools import partial
 from typing import Any, cast
 
 from graphql import GraphQLError
-from starlette.requests import HTTPConnection, Request
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
 from strawberry.exceptions import ConnectionRejectionError
 from strawberry.fastapi import GraphQLRouter
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types.graphql import OperationType
-from strawberry.types.unset import UNSET, UnsetType
+from strawberry.types.unset import UnsetType
 
 from api.callers import Places
 from api.good_keys import GoodKeys
@@ -43,11 +46,22 @@ from schema.wakeups import WakeUps
 # Subscriptions are streams: as a single answer they would be a fault.
 _ALLOWED = {"GET": {OperationType.QUERY}, "POST": {OperationType.QUERY, OperationType.MUTATION}}
 _DRAINED_TIMES = 32
+PATH = "/graphql"
 _STATUS = {ErrorCode.SERVICE_UNAVAILABLE.value: 503, ErrorCode.INTERNAL_ERROR.value: 500}
 
 
 class SubscriptionAsked(Exception):
     """The operation is a subscription: its answer is a stream, or none."""
+
+
+class Endpoint:
+    """For Starlette, which takes no function for an application."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
 
 
 class Router(GraphQLRouter[Context, None]):
@@ -83,32 +97,39 @@ class Router(GraphQLRouter[Context, None]):
         self.streams = OpenStreams(
             StreamLimits(age_s=settings.socket_max_age_s, heartbeat_s=settings.stream_heartbeat_s), self.stream_places
         )
-        limits = settings.limits()
-        streams = Streams(database, wakeups)
-
-        async def context(connection: HTTPConnection) -> Context:
-            new = Context(database, streams, limits=limits, key_ring=key_ring)
-            if connection.scope["type"] == "http":
-                await new.authenticate(tokens.principal, connection.headers)
-            return new
-
+        self._new_context = partial(
+            Context, database, Streams(database, wakeups), limits=settings.limits(), key_ring=key_ring
+        )
         super().__init__(
             schema,
-            path="/graphql",
+            path=PATH,
             graphql_ide=None,
-            context_getter=context,
             subscription_protocols=[GRAPHQL_TRANSPORT_WS_PROTOCOL],
             connection_init_wait_timeout=timedelta(seconds=settings.socket_init_timeout_s),
             max_subscriptions_per_connection=None,  # the handler's own limit has a code
             allowed_origins=settings.allowed_origins,
         )
 
-    async def run(self, request: Any, context: Any = UNSET, root_value: Any = UNSET) -> Any:
-        if self.is_websocket_request(request):
-            return await super().run(request, context, root_value)
+    def http_route(self) -> Route:
+        """Straight to `answer`: FastAPI's solving of dependencies would cost each request time."""
+        return Route(PATH, Endpoint(self.answer))
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """To an HTTP request.  Raises HTTPException."""
+        if scope["method"] not in _ALLOWED:
+            raise HTTPException(405)
+        request = Request(scope, receive, send)
         if self._shows_graphiql and asks_for_graphiql(request):
-            return graphiql_page()
-        return await self._answer(request, context)
+            response = graphiql_page()
+        else:
+            context = self._new_context()
+            await context.authenticate(self._tokens.principal, request.headers)
+            response = await self._answer(request, context)
+        await response(scope, receive, send)
+
+    async def talk(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """With the client of a WebSocket."""
+        await self.run(WebSocket(scope, receive, send), self._new_context(), None)
 
     async def stop(self) -> None:
         """Close sockets and streams, and let the rest run for so long; whoever has no answer then is told so."""
@@ -266,7 +287,8 @@ class Router(GraphQLRouter[Context, None]):
 
     async def on_ws_connect(self, context: Context) -> UnsetType | dict[str, object] | None:
         """The payload carries what HTTP has in headers; a socket without a good token is closed with 4403."""
-        await context.authenticate(self._tokens.principal, context.connection_params or {})
+        given, context.connection_params = context.connection_params, {}  # tokens are not kept
+        await context.authenticate(self._tokens.principal, given or {})
         if isinstance(context.refusal, AuthenticationUnavailable):
             raise TryAgainLater("Try again later")
         if not await context.is_known():

@@ -131,35 +131,41 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._quiet_since = asyncio.get_running_loop().time()
+        self._loop = asyncio.get_running_loop()
+        self._open_since = self._quiet_since = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = None
 
     async def handle(self) -> None:
-        watching = asyncio.create_task(self._go_away_in_time())
         self.view.sockets.add(self)
+        self._go_away_in_time()
         try:
             await super().handle()
         finally:
+            if self._timer is not None:
+                self._timer.cancel()
             self.view.sockets.remove(self)
             self.view.socket_places.give_back(self.context)
-            watching.cancel()
 
     async def go_away(self, why: str) -> None:
         await self.websocket.close(GOING_AWAY, why)
 
-    async def _go_away_in_time(self) -> None:
+    def _go_away_in_time(self) -> None:
         """When no operation has run for long, when it is old, and at once when the server stops."""
-        clock = asyncio.get_running_loop().time
+        now = self._loop.time()
         limits: SocketLimits = self.view.socket_limits
-        too_old_at = clock() + limits.age_s
-        while True:
-            idle_at = math.inf if self.operations else self._quiet_since + limits.idle_s
-            if self.view.sockets.is_stopping:
-                return await self.go_away("The server is stopping.")
-            if clock() >= too_old_at:
-                return await self.go_away("Open for too long: connect again.")
-            if clock() >= idle_at:
-                return await self.go_away("Nothing was asked for too long.")
-            await asyncio.sleep(min(too_old_at, idle_at, clock() + limits.idle_s) - clock())
+        old_at = self._open_since + limits.age_s
+        idle_at = math.inf if self.operations else self._quiet_since + limits.idle_s
+        why = None
+        if self.view.sockets.is_stopping:
+            why = "The server is stopping."
+        elif now >= old_at:
+            why = "Open for too long: connect again."
+        elif now >= idle_at:
+            why = "Nothing was asked for too long."
+        if why is None:
+            self._timer = self._loop.call_at(min(old_at, idle_at, now + limits.idle_s), self._go_away_in_time)
+        else:
+            self._going = asyncio.create_task(self.go_away(why))
 
     async def handle_connection_init(self, message: Any) -> None:
         if message.get("payload", {}) is None:  # as good as none
@@ -168,6 +174,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
             await super().handle_connection_init(message)
         except TryAgainLater as refusal:
             await self.websocket.close(TRY_AGAIN_LATER, str(refusal))
+        self.connection_init_timeout_task = None  # it has been cancelled, and is not kept
 
     async def handle_ping(self, message: Any) -> None:
         """What is asked with comes back, as from the reference server; nobody else could match the two."""
@@ -175,7 +182,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
         await self.send_message({"type": "pong"} if payload is None else {"type": "pong", "payload": payload})
 
     async def handle_subscribe(self, message: Any) -> None:
-        self._quiet_since = asyncio.get_running_loop().time()
+        self._quiet_since = self._loop.time()
         if self.connection_acknowledged and message["id"] not in self.operations:
             refusal = self._refusal(message["id"])
             if refusal is not None:
@@ -206,7 +213,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
 
     def _has_ended(self, operation_id: str) -> None:
         self.view.stream_places.give_back((self, operation_id))
-        self._quiet_since = asyncio.get_running_loop().time()
+        self._quiet_since = self._loop.time()
 
     async def run_operation(self, operation: Operation[Context, None]) -> None:
         try:
@@ -215,6 +222,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
             return await operation.send_initial_errors([public_error(error)])
         if not document.is_subscription(operation.operation_name):
             return await super().run_operation(operation)
+        operation.query = document.text  # which all have who ask the same
         try:
             await self._follow(operation, document)
         except ClientGone:

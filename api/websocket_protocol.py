@@ -21,6 +21,7 @@ FRAMES_AT_ONCE = 500
 FRAMES_PER_S = 1_000.0  # of one client; those who send more are read later, and nobody else waits for them
 _TAKEN_AT_ONCE = 2_048  # bytes: some hundreds of the shortest frames
 _WAITS_S = 0.05
+_TEXT = 0x81  # the whole message in one frame; a server masks nothing
 
 
 class Writer(Protocol):
@@ -148,16 +149,31 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self.close_sent and self.initial_response is None:
             raise ClientDisconnected  # of the application's end uvicorn knows, not of our own
         await super().send(message)
+        if message["type"] == "websocket.accept":
+            self._forget_handshake()
         if self.close_timer is not None:  # uvicorn's would wait until all was read
             self.close_timer.cancel()
             self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
             self._take()  # the client's close may be among what came
 
+    def _forget_handshake(self) -> None:
+        """Sockets live long, and there are many: nobody looks at the headers any more."""
+        self.request.headers.clear()
+        self.response.headers.clear()
+        cast(list[Any], self.scope["headers"]).clear()
+
     def write_at_once(self, text: bytes) -> bool:
+        """The frame is made here: it is the same as the library's, which takes several times as long."""
         if not self.writable.is_set() or self.close_sent or self.conn.state is not State.OPEN:
             return False
-        self.conn.send_text(text)
-        self.transport.write(b"".join(self.conn.data_to_send()))
+        size = len(text)
+        if size < 126:
+            head = bytes((_TEXT, size))
+        elif size < 65_536:
+            head = b"%c\x7e%b" % (_TEXT, size.to_bytes(2))
+        else:
+            head = b"%c\x7f%b" % (_TEXT, size.to_bytes(8))
+        self.transport.write(head + text)
         return True
 
     def resume_writing(self) -> None:

@@ -173,9 +173,8 @@ class Context(BaseContext):
     def follower(self, membership: Membership, roles: tuple[Role, ...]) -> Follower:
         """Who asks, as one who follows in that workspace from now on; it need not have been named."""
         principal = self._checked_principal()
-        own = self.fresh()
+        own = self.fresh() if self.deliverer is None else self  # a delivery has a context of its own
         own.principal = replace(principal, workspace_id=membership.workspace_id)
-        own.deliverer = None
         look = partial(own.following, roles)
         if isinstance(principal, Principal):
             follower = Follower(look, Access(membership), principal.expires_at)

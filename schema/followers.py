@@ -50,7 +50,8 @@ class Follower:
         "_fault",
         "_good_at_most_until",
         "_good_until",
-        "_news",
+        "_has_news",
+        "_waiting",
         "access",
         "deliverer",
         "place",
@@ -73,7 +74,8 @@ class Follower:
         self._good_at_most_until = now + left
         self.confirm(now)
         self._fault: Exception | None = None
-        self._news = asyncio.Event()
+        self._has_news = False
+        self._waiting: asyncio.Future[None] | None = None
 
     def is_overdue(self, now: float) -> bool:
         """Nothing may be told before access has been confirmed again.  `now`: of time.monotonic."""
@@ -83,7 +85,9 @@ class Follower:
         return self._expires_at is not None and dt.datetime.now(dt.UTC) >= self._expires_at
 
     def wake(self) -> None:
-        self._news.set()
+        self._has_news = True
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
     def confirm(self, as_of: float) -> None:
         self._good_until = min(max(self._good_until, as_of + ACCESS_GOOD_FOR_S), self._good_at_most_until)
@@ -105,7 +109,7 @@ class Follower:
             self.deliverer is None
             or self._fault is not None
             or now >= self._good_until
-            or self._news.is_set()
+            or self._has_news
             or not self.deliverer.push(message)
         ):
             return False
@@ -131,6 +135,11 @@ class Follower:
 
     async def wait(self) -> None:
         """Until there may be news.  Raises as `check`."""
-        await self._news.wait()
-        self._news.clear()
+        if not self._has_news:
+            self._waiting = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiting
+            finally:
+                self._waiting = None
+        self._has_news = False
         await self.check()
