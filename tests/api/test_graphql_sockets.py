@@ -114,24 +114,6 @@ async def test_expired_token_ends_a_stream_without_news_within_five_seconds(serv
     assert lived_s < 4 + READ_AT_LEAST_EVERY_S + 2
 
 
-async def test_revoked_membership_ends_a_stream(server: Server, served_urls: DatabaseUrls, shop: Tenant) -> None:
-    in_hand = await shop.job(items=2)
-
-    async with open_socket(server, credentials(shop, Role.VIEWER)) as socket:
-        await socket.follow(in_hand.job.id, after="0")
-        await server.report(in_hand.items[0].id, headers=credentials(shop))
-        await socket.completion()
-        async with owner_engine(served_urls).begin() as connection:
-            await enter_as_owner(connection)
-            await connection.execute(
-                sa.text("DELETE FROM workspace_members WHERE user_id = :user"), {"user": shop.user(Role.VIEWER)}
-            )
-        await server.report(in_hand.items[1].id, headers=credentials(shop))
-        ended = await socket.receive()
-
-    assert ended["payload"]["errors"][0]["extensions"]["code"] == "NOT_A_MEMBER"
-
-
 # ---------------------------------------------------------------------------------------------- what may be said
 
 
