@@ -164,7 +164,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def write_at_once(self, text: bytes) -> bool:
         """The frame is made here: it is the same as the library's, which takes several times as long."""
-        if not self.writable.is_set() or self.close_sent or self.conn.state is not State.OPEN:
+        if not self.writable.is_set() or self.close_sent or self.transport.is_closing():
             return False
         size = len(text)
         if size < 126:

@@ -144,8 +144,11 @@ class Delivery:
         follower.deliverer = self
 
     def push(self, message: Message) -> bool:
-        payload = self._audience.payload_at_once(message, self._context)
-        return payload is not None and self._outlet.offer(payload)
+        try:
+            payload = self._audience.payload_at_once(message, self._context)
+            return payload is not None and self._outlet.offer(payload)
+        except Exception:  # of this client alone: it is met again in `run`, and told there
+            return False
 
     async def run(self, source: AsyncGenerator[Message, None]) -> None:
         """Until all is told, or until something ends it before, which is told last.  Raises ClientGone."""
