@@ -5,7 +5,7 @@ import datetime as dt
 import importlib
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
@@ -20,7 +20,7 @@ from domain.workspaces import Membership, Role, enter_as_owner, enter_workspace,
 from schema import streams
 from schema.followers import ACCESS_GOOD_FOR_S
 from schema.robot_jobs import feeds
-from schema.streams import Streams
+from schema.streams import Feed, Reader, Streams
 from tests.conftest import Database
 from tests.domain.ledger import counted_statements
 from tests.schema.caller import Api, Caller, MemoryWakeUps, Stream, remove_member
@@ -650,3 +650,18 @@ async def test_followers_of_two_workspaces_share_nothing(
         [str(mine.items[0].id)],
         [str(theirs.items[0].id)],
     ]
+
+
+async def test_feeds_that_are_read_alone_do_not_each_wait_for_a_database_that_goes_away() -> None:
+    tried: list[int] = []
+
+    async def read(due: Sequence[Feed]) -> None:
+        tried.append(len(due))
+        raise ZeroDivisionError if len(due) > 1 else ConnectionResetError
+
+    reader = Reader(read)
+    many = [Feed(uuid.uuid4()) for _ in range(5)]
+
+    assert not await reader._try(many)
+    assert tried == [5, 1]
+    assert all(feed.has_news for feed in many)
