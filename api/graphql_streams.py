@@ -257,7 +257,8 @@ class Stream:
         return False
 
     async def ready(self) -> None:
-        """At once: whatever was said before has been taken."""
+        """The server holds back whatever is said, and be it nothing, until what was said before has been taken."""
+        await self._say(b"")
 
     async def send(self, payload: bytes) -> None:
         await self._say(self._form.next(payload))

@@ -64,7 +64,7 @@ async def _remove_of_jobs(connection: AsyncConnection, older_than: dt.timedelta,
     return RemovedEvents(limit - left, has_more=left == 0 or len(due) == JOBS_AT_MOST)
 
 
-_OLDER_THAN = sa.func.clock_timestamp() - sa.bindparam("older_than", type_=sa.Interval())
+_OLDER_THAN = sa.func.statement_timestamp() - sa.bindparam("older_than", type_=sa.Interval())
 
 _LOCK_DUE = (
     sa.select(robot_jobs.c.id, robot_jobs.c.workspace_id, robot_jobs.c.last_event_seq, robot_jobs.c.removed_event_seq)

@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 
 from graphql import ExecutionResult, Executor, GraphQLError, GraphQLSchema
 
+from domain.workspaces import Membership
 from schema.context import Context
 from schema.documents import Document
 from schema.faults import public_error
@@ -55,17 +56,18 @@ class Audience:
         self._document = document
         self._name = name
         self._variables = variables
+        self._key = weakref.ref(self)  # a message lives on when nobody is left to be told this of it
 
     def payload_at_once(self, message: Message, context: Context) -> bytes | None:
         """What the message is for this audience, unless that has to be waited for or met an error."""
-        made = message.made.get(self)
+        made = message.made.get(self._key)
         if made is None:
             made = self._make(message, context)
         return made if isinstance(made, bytes) else None
 
     async def payload(self, message: Message, context: Context) -> bytes:
         """What the message is for this audience."""
-        made = message.made.get(self)
+        made = message.made.get(self._key)
         if made is None:
             made = self._make(message, context)
         if isinstance(made, asyncio.Task):
@@ -83,7 +85,9 @@ class Audience:
         else:
             made = asyncio.ensure_future(self._finish(message, result))
         if made is not None:
-            message.made[self] = made
+            for gone in [key for key in message.made if key() is None]:
+                del message.made[gone]
+            message.made[self._key] = made
         return made
 
     async def _finish(self, message: Message, executing: Any) -> bytes | None:
@@ -92,9 +96,9 @@ class Audience:
             result = await executing
         finally:
             if result is None or result.errors:
-                del message.made[self]
+                del message.made[self._key]
             else:
-                asyncio.get_running_loop().call_later(SHARED_FOR_S, message.made.pop, self, None)
+                asyncio.get_running_loop().call_later(SHARED_FOR_S, message.made.pop, self._key, None)
         return None if result.errors else _payload(result)
 
     def _execute(self, message: Message, context: Context) -> Any:
@@ -137,25 +141,22 @@ class Delivery:
 
     def begin(self, follower: Follower, context: Context) -> None:
         """The follower has been let in: what it is told is executed in that context, which is the follower's own."""
-        member = follower.access.membership
-        self._audience = self._find_audience((member.workspace_id, member.role, member.carriers))
         self._context = context
         self._follower = follower
+        self._member = follower.access.membership
+        self._audience = self._audience_of(self._member)
         follower.deliverer = self
 
     def push(self, message: Message) -> bool:
-        try:
-            payload = self._audience.payload_at_once(message, self._context)
-            return payload is not None and self._outlet.offer(payload)
-        except Exception:  # of this client alone: it is met again in `run`, and told there
-            return False
+        payload = self._own_audience().payload_at_once(message, self._context)
+        return payload is not None and self._outlet.offer(payload)
 
     async def run(self, source: AsyncGenerator[Message, None]) -> None:
         """Until all is told, or until something ends it before, which is told last.  Raises ClientGone."""
         try:
             async with aclosing(source):
                 async for message in source:
-                    payload = await self._audience.payload(message, self._context)
+                    payload = await self._own_audience().payload(message, self._context)
                     await self._outlet.ready()
                     await self._follower.check()
                     await self._outlet.send(payload)
@@ -166,6 +167,16 @@ class Delivery:
             error = GraphQLError(str(fault), original_error=fault)
             await self._outlet.ready()
             await self._outlet.send(_payload(ExecutionResult(None, [error])))
+
+    def _own_audience(self) -> Audience:
+        """Another one when the follower's role is another."""
+        if (member := self._follower.access.membership) is not self._member:
+            self._member = member
+            self._audience = self._audience_of(member)
+        return self._audience
+
+    def _audience_of(self, member: Membership) -> Audience:
+        return self._find_audience((member.workspace_id, member.role, member.carriers))
 
 
 def encode(body: Mapping[str, Any]) -> bytes:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from types import TracebackType
 from typing import Any, Protocol
 
 from domain.access import Access
@@ -19,7 +20,8 @@ ACCESS_GOOD_FOR_S = 4.5
 class Message:
     """What is told: one object for all who are told it, so that what is made of it is made once.
 
-    `place`: in the order of its feed.  `made`: what it has become for each audience, see schema.deliveries.
+    `place`: in the order of its feed.  `made`: what it has become for each audience, by a weak reference to that, see
+    schema.deliveries.
     """
 
     place: int
@@ -73,7 +75,7 @@ class Follower:
         left = (expires_at - dt.datetime.now(dt.UTC)).total_seconds() if expires_at is not None else math.inf
         self._good_at_most_until = now + left
         self.confirm(now)
-        self._fault: Exception | None = None
+        self._fault: tuple[Exception, TracebackType | None] | None = None
         self._has_news = False
         self._waiting: asyncio.Future[None] | None = None
 
@@ -98,7 +100,7 @@ class Follower:
         self.wake()
 
     def fail(self, fault: Exception) -> None:
-        self._fault = fault
+        self._fault = fault, fault.__traceback__
         self.wake()
 
     def push(self, message: Message, now: float) -> bool:
@@ -128,7 +130,8 @@ class Follower:
     async def check(self) -> None:
         """Before each message; costs no query while access is confirmed.  Raises why there is to be none."""
         if self._fault is not None:
-            raise self._fault
+            fault, traceback = self._fault  # which is not to grow with each follower who raises it
+            raise fault.with_traceback(traceback)
         if self.is_overdue(time.monotonic()):
             async with self.look():
                 pass

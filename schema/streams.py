@@ -119,7 +119,7 @@ class Feed:
         """In order, and at once to all who wait and can be told without waiting; the others are woken."""
         now = time.monotonic()
         for message in messages:
-            for follower in [each for each in self._at_head if not each.push(message, now)]:
+            for follower in [each for each in self._at_head if not _push(each, message, now)]:
                 del self._at_head[follower]
                 follower.wake()
 
@@ -130,6 +130,14 @@ class Feed:
     def fail(self, fault: Exception) -> None:
         for follower in self.followers:
             follower.fail(fault)
+
+
+def _push(follower: Follower, message: Message, now: float) -> bool:
+    try:
+        return follower.push(message, now)
+    except Exception:  # whatever it is: it is this follower's, who meets it again when awake, and no one else's
+        logger.exception("a follower could not be told at once")
+        return False
 
 
 class SharedFeed(Feed, ABC):
@@ -211,8 +219,16 @@ class Reader:
                     feed.has_news = True
                 return False
             if len(due) > 1:  # each alone: the fault of one is not that of the others
-                return all([await self._try([feed]) for feed in due])
+                return await self._try_alone(due)
             due[0].fail(error)
+        return True
+
+    async def _try_alone(self, due: Sequence[Feed]) -> bool:
+        for number, feed in enumerate(due):
+            if not await self._try([feed]):
+                for unread in due[number:]:
+                    unread.has_news = True
+                return False
         return True
 
 

@@ -281,8 +281,8 @@ class BoardSubscriptions:
         board = Board(filter.to_domain() if filter is not None else JobFilter(), _asked(info))
         beginning = Beginning.now()
         async with following(info) as work:
-            first = await board.read_first(work.connection)
             own = follower(info, work)
+            first = await board.read_first(work.connection)
         scope = work.membership.workspace_id, work.membership.carriers
         make = partial(BoardFeed, work.membership.workspace_id, board, beginning.at)
         with info.context.streams.follow(own, (BoardFeed, *scope, board), make) as feed:

@@ -53,9 +53,9 @@ class RobotJobSubscriptions:
         followed = parse_id("jobId", job_id)
         streams = info.context.streams
         async with following(info) as work:
+            own = follower(info, work)  # before it reads: access is confirmed as of now
             key = CompletionFeed, work.membership.workspace_id, followed
             stretch = await _first_stretch(work.connection, followed, after, cast(CompletionFeed, streams.find(key)))
-            own = follower(info, work)
         with streams.follow(own, key, partial(CompletionFeed, stretch.job)) as feed:
             while True:
                 for message in stretch.messages:
@@ -75,8 +75,8 @@ class RobotJobSubscriptions:
         followed = parse_id("jobId", job_id)
         asked = frozenset(name for name in ("progress", "failures") if is_selected(info, name))
         async with following(info) as work:
-            progress = await get_progress(work.connection, followed, asked)
             own = follower(info, work)
+            progress = await get_progress(work.connection, followed, asked)
         key = ProgressFeed, work.membership.workspace_id, followed, asked
         with info.context.streams.follow(own, key, partial(ProgressFeed, progress, asked)) as feed:
             message: Message | None = progress.message()

@@ -265,3 +265,25 @@ async def test_no_index_is_on_what_each_result_writes(engine: AsyncEngine) -> No
     assert set(indexed) & {"last_event_seq", "updated_at", "success_count", "error_count", "has_events"} == {
         "has_events"
     }
+
+
+@pytest.mark.parametrize("column", ["completed_at", "occurred_at"])
+async def test_what_is_not_due_is_not_looked_at(engine: AsyncEngine, column: str) -> None:
+    """An index is gone into at a time that stays the same throughout the statement, or else read from end to end."""
+    sent: list[tuple[str, tuple[object, ...]]] = []
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: tuple[object, ...], *_: object) -> None:
+        sent.append((statement, parameters))
+
+    sa.event.listen(engine.sync_engine, "before_cursor_execute", note)
+    await sweep(engine, PERIOD)
+    sa.event.remove(engine.sync_engine, "before_cursor_execute", note)
+    ((statement, parameters),) = [each for each in sent if f"{column} < " in each[0]]
+    async with engine.begin() as connection:
+        await enter_all_workspaces(connection)
+        for scan in ("enable_seqscan", "enable_bitmapscan"):
+            await connection.execute(sa.select(sa.func.set_config(scan, "off", True)))
+        explained = await connection.exec_driver_sql(f"EXPLAIN {statement}", tuple(parameters))
+        plan = "\n".join(row[0] for row in explained)
+
+    assert f"Index Cond: ({column} <" in plan, plan

@@ -106,10 +106,10 @@ async def test_a_follower_who_is_behind_when_they_go_is_told_so_and_skips_nothin
     async with robot.follow(FOLLOW_ITEMS, jobId=str(in_hand.job.id), after="0") as stream:
         first = await stream.message()
         await sweep(engine)
-        rest = await stream.messages(199)
+        rest = await stream.messages(feeds.READ_AT_ONCE - 1)
         error = await stream.error_and_end()
 
-    assert [message["job"]["errorCount"] for message in [first, *rest]] == list(range(1, 201))
+    assert [message["job"]["errorCount"] for message in [first, *rest]] == list(range(1, feeds.READ_AT_ONCE + 1))
     assert error["extensions"]["code"] == "CURSOR_EXPIRED"
 
 

@@ -2,9 +2,10 @@
 
 import asyncio
 import datetime as dt
+import importlib
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
@@ -17,12 +18,13 @@ from domain.api_keys import api_keys
 from domain.robot_jobs import ItemResult, JobStatus, ResultStatus, read_completions_of_jobs, update_job_item_result
 from domain.workspaces import Membership, Role, enter_as_owner, enter_workspace, set_member
 from schema import streams
+from schema.followers import ACCESS_GOOD_FOR_S
 from schema.robot_jobs import feeds
-from schema.streams import Streams
+from schema.streams import Feed, Reader, Streams
 from tests.conftest import Database
 from tests.domain.ledger import counted_statements
 from tests.schema.caller import Api, Caller, MemoryWakeUps, Stream, remove_member
-from tests.schema.documents import FOLLOW_ITEMS, FOLLOW_PROGRESS
+from tests.schema.documents import FOLLOW_BOARD, FOLLOW_ITEMS, FOLLOW_PROGRESS
 from tests.servers import until
 from tests.tenants import Tenant, make_tenant
 
@@ -432,6 +434,37 @@ async def test_who_reads_slowly_is_told_nothing_after_access_was_lost(
     assert error["extensions"]["code"] == "NOT_A_MEMBER"
 
 
+@pytest.mark.parametrize(
+    ("document", "first_read"),
+    [
+        (FOLLOW_ITEMS, "schema.robot_jobs.subscriptions.find_robot_jobs"),
+        (FOLLOW_PROGRESS, "schema.robot_jobs.subscriptions.get_progress"),
+        (FOLLOW_BOARD, "schema.robot_jobs.board.list_board"),
+    ],
+    ids=["items", "progress", "board"],
+)
+async def test_access_is_confirmed_as_of_the_entry_however_long_the_first_read_takes(
+    tenant: Tenant, api: Api, robot: Caller, monkeypatch: pytest.MonkeyPatch, document: str, first_read: str
+) -> None:
+    in_hand = await tenant.job(items=1)
+    module, _, name = first_read.rpartition(".")
+    read = getattr(importlib.import_module(module), name)
+    began_at = 0.0
+
+    async def note(*arguments: Any, **options: Any) -> Any:
+        nonlocal began_at
+        began_at = time.monotonic()
+        return await read(*arguments, **options)
+
+    monkeypatch.setattr(first_read, note)
+    variables = {} if document == FOLLOW_BOARD else {"jobId": str(in_hand.job.id)}
+    async with robot.follow(document, **variables):
+        await until(lambda: followers_of(api.streams) == 1)
+        (follower,) = api.streams._followers
+
+        assert follower.is_overdue(began_at + ACCESS_GOOD_FOR_S)
+
+
 async def test_a_second_workspace_does_not_disturb_who_follows_in_the_only_one(
     database: Database, engine: AsyncEngine, tenant: Tenant, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -617,3 +650,18 @@ async def test_followers_of_two_workspaces_share_nothing(
         [str(mine.items[0].id)],
         [str(theirs.items[0].id)],
     ]
+
+
+async def test_feeds_that_are_read_alone_do_not_each_wait_for_a_database_that_goes_away() -> None:
+    tried: list[int] = []
+
+    async def read(due: Sequence[Feed]) -> None:
+        tried.append(len(due))
+        raise ZeroDivisionError if len(due) > 1 else ConnectionResetError
+
+    reader = Reader(read)
+    many = [Feed(uuid.uuid4()) for _ in range(5)]
+
+    assert not await reader._try(many)
+    assert tried == [5, 1]
+    assert all(feed.has_news for feed in many)
