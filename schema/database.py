@@ -4,7 +4,7 @@ import asyncio
 import logging
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -27,8 +27,11 @@ class Database:
         self._idle = _idle_connections(engine)
         # Followers of a busy job all read at once, and one workspace may write a lot: half of the pool stays free.
         self._half = max(1, getattr(engine.pool, "size", lambda: 2)() // 2)
-        self._followers = asyncio.Semaphore(max(1, self._half - 1))
-        self._reader = asyncio.Semaphore(1) if self._half > 1 else self._followers
+        has_room = self._half > 2
+        self._followers = asyncio.Semaphore(self._half - 2 if has_room else 1)
+        # What is read for all who follow, and asked for all: neither waits for those who only come, nor for the other.
+        self.turn_of_reader = asyncio.Semaphore(1) if has_room else self._followers
+        self.turn_of_asker = asyncio.Semaphore(1) if has_room else self._followers
         self._writers: weakref.WeakValueDictionary[str, asyncio.Semaphore] = weakref.WeakValueDictionary()
         self._gone_at = 0.0
         self._recordings: dict[PresentedKey, asyncio.Task[None]] = {}
@@ -55,10 +58,6 @@ class Database:
             if self._gone_at > waits_since:
                 raise TimeoutError("the database went away during the wait for a turn")
             yield
-
-    def turn_of_reader(self) -> AbstractAsyncContextManager[None]:
-        """What is read for all who follow, one after the other; it does not wait for those who only come."""
-        return self._reader
 
     @asynccontextmanager
     async def turn_of_writer(self, whose: str) -> AsyncIterator[float]:

@@ -287,7 +287,7 @@ class Streams:
         for feed in cast(Sequence[SharedFeed], due):
             kinds[type(feed)].append(feed)
         async with (
-            self._database.turn_of_reader(),
+            self._database.turn_of_reader,
             self._database.begin(self._database.reading, enter_all_workspaces) as (connection, _),
         ):
             for kind, feeds in kinds.items():
@@ -332,7 +332,7 @@ class Streams:
         asked_at = time.monotonic()
         try:
             async with (
-                self._database.turn_of_reader(),
+                self._database.turn_of_asker,
                 self._database.begin(self._database.reading, lambda connection: find_lasting(connection, granted)) as (
                     _,
                     lasting,
