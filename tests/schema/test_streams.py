@@ -522,6 +522,7 @@ async def test_a_read_that_fails_is_made_again_and_nothing_is_lost(
     caplog: pytest.LogCaptureFixture,
     document: str,
 ) -> None:
+    monkeypatch.setattr(streams, "READ_AT_LEAST_EVERY_S", 3_600)  # it is made again for its own sake
     monkeypatch.setattr(streams, "TRY_AGAIN_AFTER_S", 0.02)
     api, trouble = troubled
     in_hand = await tenant.job(items=2)
