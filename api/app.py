@@ -24,6 +24,7 @@ from api.tokens import Tokens
 from api.wakeups import PostgresWakeUps
 from domain.envelopes import KeyRing
 from schema.database import Database
+from schema.streams import Repeated
 
 METHOD_NOT_ALLOWED = 405
 DISPOSED_WITHIN_S = 1.0
@@ -55,6 +56,7 @@ def create_app(settings: Settings, urls: DatabaseUrls, tokens: Tokens, *, key_ri
         await refuse_unsafe(engine)
         async with wakeups.running(), sweeps.running():
             yield
+        await Repeated.finish_all(DISPOSED_WITHIN_S)
         await database.finish()
         # Not awaited beyond its time: to say goodbye on a silent network takes long.
         await asyncio.wait([asyncio.create_task(engine.dispose())], timeout=DISPOSED_WITHIN_S)

@@ -51,6 +51,12 @@ class Repeated:
         self._running.add(self._task)
         self._task.add_done_callback(self._running.discard)
 
+    @classmethod
+    async def finish_all(cls, within_s: float) -> None:
+        """Wait, so long at most, for the steps that are under way though all has ended: they use the database."""
+        if cls._running:
+            await asyncio.wait(cls._running, timeout=within_s)
+
     def end(self) -> None:
         self._is_ended = True
         if self._is_paused:

@@ -1,10 +1,13 @@
 """The API in process on one database a worker, and those who call it."""
 
+from collections.abc import AsyncIterator
+
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.workspaces import Role
-from tests.schema.caller import Api, Caller, MemoryWakeUps
+from schema.streams import Repeated
+from tests.schema.caller import TIME_LIMIT_S, Api, Caller, MemoryWakeUps
 from tests.shared_database import database, engine
 from tests.tenants import Tenant
 
@@ -17,8 +20,9 @@ def wakeups() -> MemoryWakeUps:
 
 
 @pytest.fixture
-def api(engine: AsyncEngine, wakeups: MemoryWakeUps) -> Api:
-    return Api(engine, wakeups)
+async def api(engine: AsyncEngine, wakeups: MemoryWakeUps) -> AsyncIterator[Api]:
+    yield Api(engine, wakeups)
+    await Repeated.finish_all(TIME_LIMIT_S)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from schema.followers import Message
 from schema.robot_jobs import board
 from tests.conftest import Database
 from tests.domain.ledger import counted_statements
-from tests.schema.caller import Api, Caller, MemoryWakeUps, Stream, remove_member
+from tests.schema.caller import TIME_LIMIT_S, Api, Caller, MemoryWakeUps, Stream, remove_member
 from tests.schema.documents import CREATE, FOLLOW_BOARD, JOBS, REPORT
 from tests.servers import until
 from tests.tenants import Tenant, make_tenant
@@ -616,8 +616,10 @@ async def test_more_changes_at_once_than_are_kept_let_everybody_begin_anew(
 
 
 async def test_a_look_costs_the_same_however_many_jobs_have_changed(
-    engine: AsyncEngine, tenant: Tenant, robot: Caller, wakeups: MemoryWakeUps
+    engine: AsyncEngine, tenant: Tenant, robot: Caller, wakeups: MemoryWakeUps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(streams, "READ_AT_LEAST_EVERY_S", 3_600)
+
     async def cost(count: int) -> tuple[int, int]:
         """The statements of a first message, and those of the look that finds that many jobs."""
         with counted_statements(engine) as statements:
@@ -998,6 +1000,7 @@ async def test_a_look_that_fails_is_made_again_from_where_the_last_good_one_was(
             wakeups.announce(tenant.workspace_id)
             await until(lambda: "cannot be read now" in caplog.text)
         await until(lambda: client.jobs.keys() == {str(in_hand.job.id)})
+    await streams.Repeated.finish_all(TIME_LIMIT_S)
     await own_engine.dispose()
 
 

@@ -23,7 +23,7 @@ from schema.robot_jobs import feeds
 from schema.streams import Feed, Reader, Streams
 from tests.conftest import Database
 from tests.domain.ledger import counted_statements
-from tests.schema.caller import Api, Caller, MemoryWakeUps, Stream, remove_member
+from tests.schema.caller import TIME_LIMIT_S, Api, Caller, MemoryWakeUps, Stream, remove_member
 from tests.schema.documents import FOLLOW_BOARD, FOLLOW_ITEMS, FOLLOW_PROGRESS
 from tests.servers import until
 from tests.tenants import Tenant, make_tenant
@@ -510,6 +510,7 @@ async def troubled(database: Database, wakeups: MemoryWakeUps) -> AsyncIterator[
     """An API whose database can be cut off."""
     engine = create_async_engine(database.urls.app, pool_size=5, max_overflow=0)
     yield Api(engine, wakeups), Trouble(engine)
+    await streams.Repeated.finish_all(TIME_LIMIT_S)
     await engine.dispose()
 
 

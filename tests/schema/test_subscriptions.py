@@ -16,7 +16,7 @@ from schema import followers, streams
 from schema.robot_jobs import feeds
 from tests.conftest import Database
 from tests.domain.ledger import counted_statements
-from tests.schema.caller import Api, Caller, MemoryWakeUps, remove_member
+from tests.schema.caller import TIME_LIMIT_S, Api, Caller, MemoryWakeUps, remove_member
 from tests.schema.documents import FOLLOW_ITEMS, FOLLOW_PROGRESS, REPORT
 from tests.servers import until
 from tests.tenants import Tenant
@@ -399,6 +399,7 @@ async def test_a_crowd_of_followers_waits_for_its_turn_and_none_fails(
     for item in in_hand.items:
         await report(crowd, item)
     messages = await asyncio.gather(*following)
+    await streams.Repeated.finish_all(TIME_LIMIT_S)
     await small.dispose()
 
     assert [len(each) for each in messages] == [5] * 40
