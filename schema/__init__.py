@@ -1,5 +1,6 @@
 """The contract: Strawberry types, queries, mutations, subscriptions and typed errors.  Translates; decides nothing."""
 
+import json
 from collections.abc import AsyncIterator, Iterable
 from inspect import isawaitable
 from typing import Any
@@ -36,6 +37,7 @@ from schema.dispatch import DispatchQueries
 from schema.documents import CheckedDocuments, Document
 from schema.errors import Handler
 from schema.faults import public_error
+from schema.limits import over_limit
 from schema.node_queries import NodeQueries
 from schema.orders import OrderMutations, OrderQueries
 from schema.robot_jobs import BoardSubscriptions, RobotJobMutations, RobotJobQueries, RobotJobSubscriptions
@@ -89,6 +91,10 @@ class OneSnapshot(SchemaExtension):
             yield
 
 
+LONGEST_FOLLOWED = 20_000
+"""Characters of a subscription's document and variables together."""
+
+
 class Contract(strawberry.Schema):
     """Strawberry's schema, with our rules for what clients see of errors and of what may be left out."""
 
@@ -112,6 +118,9 @@ class Contract(strawberry.Schema):
     ) -> None:
         """Run a subscription until all is told to that outlet.  Raises OperationRefused, ClientGone."""
         variables = variables or {}
+        if (found := len(document.text) + len(json.dumps(variables))) > LONGEST_FOLLOWED:
+            message = f"What is followed is kept, so a subscription has {LONGEST_FOLLOWED:,} characters at most."
+            raise OperationRefused([over_limit("characters", message, found=found, allowed=LONGEST_FOLLOWED)])
         if problems := document.problems(self._schema, name, variables, context.limits):
             raise OperationRefused(_public(problems, context))
         own = context.fresh()

@@ -192,7 +192,7 @@ async def test_a_cursor_that_is_not_of_this_log_ends_the_stream(tenant: Tenant, 
         "x",
         "\x00",
         "\ud800",
-        "9" * 10_000_000,
+        "9" * 10_000,
     ]
     for cursor in wrong:
         async with robot.follow(FOLLOW_ITEMS, jobId=job_id, after=cursor) as stream:
@@ -218,9 +218,18 @@ async def test_another_tenants_job_is_answered_as_one_that_is_not_there(
 
 @pytest.mark.parametrize("document", [FOLLOW_ITEMS, FOLLOW_PROGRESS], ids=["items", "progress"])
 async def test_what_cannot_be_an_id_is_invalid_input(robot: Caller, document: str) -> None:
-    for value in ("", "x", "\x00", "\ud800", "x" * 10_000_000):
+    for value in ("", "x", "\x00", "\ud800", "x" * 10_000):
         async with robot.follow(document, jobId=value) as stream:
             assert (await stream.error_and_end())["extensions"]["code"] == "INVALID_INPUT"
+
+
+@pytest.mark.parametrize("document", [FOLLOW_ITEMS, FOLLOW_PROGRESS + "#" * 20_000], ids=["variable", "document"])
+async def test_what_would_be_kept_of_a_subscription_is_limited(robot: Caller, document: str) -> None:
+    async with robot.follow(document, jobId="x" * (20_000 if document == FOLLOW_ITEMS else 1)) as stream:
+        error = await stream.error_and_end()
+
+    assert error["extensions"]["code"] == "QUERY_TOO_COMPLEX"
+    assert (error["extensions"]["limit"], error["extensions"]["allowed"]) == ("characters", 20_000)
 
 
 @pytest.mark.usefixtures("impatient")
