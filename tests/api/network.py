@@ -10,6 +10,8 @@ from api.database import DatabaseUrls
 from api.embedded_postgres import APP_ROLE
 
 LISTEN = b"LISTEN "
+SIGN_OF_LIFE = b"SELECT 1"
+TERMINATE = b"X\x00\x00\x00\x04"
 
 
 @dataclass(eq=False, slots=True)
@@ -20,6 +22,8 @@ class Line:
     is_open: asyncio.Event = field(default_factory=asyncio.Event)
     is_listening: bool = False
     """Whether the client has told PostgreSQL to LISTEN."""
+    unheard: bytes = b""
+    """What has been said and did not arrive."""
 
     def cut(self) -> None:
         for writer in self.writers:
@@ -83,6 +87,12 @@ class Network:
         """The connections that LISTEN, and are not forgotten."""
         return [line for line in self._lines if line.is_listening]
 
+    def asked_in_vain(self) -> int:
+        """On how many of the forgotten connections something was asked, but for a sign of life."""
+        return sum(
+            line.unheard not in (b"", TERMINATE) and SIGN_OF_LIFE not in line.unheard for line in self._forgotten
+        )
+
     def forget_listening(self) -> None:
         """The same with those that LISTEN, and no others."""
         self._forget(self.listening())
@@ -125,6 +135,8 @@ class Network:
         with suppress(OSError):
             while data := await source.read(65_536):
                 line.is_listening = line.is_listening or LISTEN in data
+                if not line.is_open.is_set():
+                    line.unheard += data
                 await line.is_open.wait()
                 target.write(data)
                 await target.drain()

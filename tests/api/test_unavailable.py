@@ -146,11 +146,11 @@ async def test_connections_that_the_network_has_forgotten_cost_one_caller_a_seco
 
     await network.forget()
     first, first_took_s = await code_of(behind.ask(JOBS, headers=headers))
-    others, others_took_s = await codes_of(*[behind.ask(JOBS, headers=headers) for _ in range(3 * POOL_SIZE)])
+    others, _ = await codes_of(*[behind.ask(JOBS, headers=headers) for _ in range(3 * POOL_SIZE)])
 
     assert (first, others) == ("OK", {"OK"})
     assert first_took_s < SAID_WITHIN_S
-    assert others_took_s < first_took_s
+    assert network.asked_in_vain() == 1
 
 
 async def test_who_finds_no_free_connection_is_told_in_time(
