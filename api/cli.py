@@ -352,6 +352,45 @@ def demo(
         raise typer.Exit(asyncio.run(run_demo(options)))
 
 
+@app.command()
+def portal(
+    host: Annotated[str, typer.Option(help="Where it listens.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = 8090,
+    file: Annotated[Path | None, typer.Option(help="Where parcels are kept; in memory by default.")] = None,
+    accounts: Annotated[Path | None, typer.Option(help="JSON: passwords by account; null: none is right.")] = None,
+    delay_ms: Annotated[str, typer.Option(help="Until the dialog; 7000-17000 is like a real one.")] = "300-900",
+    guide_after_ms: Annotated[int, typer.Option(min=0, help="Until a parcel gets its guía.")] = 30_000,
+) -> None:
+    """Serve the sandbox portal, a carrier's web site that ships nothing, until Ctrl-C or SIGTERM."""
+    from clients.robot.sandbox_portal.server import serve_portal
+    from clients.robot.sandbox_portal.settings import PortalSettings, read_passwords, read_range_s
+    from clients.robot.sandbox_portal.store import StoreUnusable
+
+    gc.enable()
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        settings = PortalSettings(
+            file=file,
+            passwords=read_passwords(accounts) if accounts else {},
+            dialog_delay_s=read_range_s(delay_ms),
+            guide_after_s=guide_after_ms / 1_000,
+        )
+        with _listener(host, port) as listener:
+            serve_portal(settings, listener, lambda url: typer.echo(f"The sandbox portal listens on {url}/login"))
+    except (ValueError, StoreUnusable) as error:
+        raise SettingsError(str(error)) from error
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        reason = (
+            os.strerror(error.errno) if error.errno and error.errno > 0 else error
+        )  # a name that is none has no number
+        raise SettingsError(f"cannot listen on {host}:{port}: {reason}") from error
+
+
 def _developer_token(settings: Settings, workspace: uuid.UUID, role: Role, *, lifetime: dt.timedelta) -> str:
     from api.tokens import load_tokens
 
