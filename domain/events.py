@@ -21,6 +21,7 @@ class EventType(StrEnum):
     JOB_STARTED = "robot/job.started"
     ITEM_COMPLETED = "robot/item.completed"
     ITEMS_RETRIED = "robot/items.retried"
+    ITEM_RESOLVED = "robot/item.resolved"
     JOB_COMPLETED = "robot/job.completed"
     JOB_FAILED = "robot/job.failed"
     JOB_CANCELLED = "robot/job.cancelled"
@@ -56,32 +57,54 @@ class NewEvent:
     item_id: uuid.UUID | None = None
 
 
+_COLUMNS: dict[str, sa.types.TypeEngine[Any]] = {
+    "stream_id": sa.Uuid(),
+    "seq": sa.BigInteger(),
+    "id": sa.Uuid(),
+    "type": sa.Text(),
+    "job_id": sa.Uuid(),
+    "item_id": sa.Uuid(),
+    "payload": pg.JSONB(),
+}
 _rows = (
+    sa.func.unnest(*(array_parameter(f"event_{name}s", type_) for name, type_ in _COLUMNS.items()))
+    .table_valued(*_COLUMNS)
+    .render_derived("new_events")
+)
+_rows_of_many = (
     sa.func.unnest(
-        array_parameter("event_stream_ids", sa.Uuid()),
-        array_parameter("event_seqs", sa.BigInteger()),
-        array_parameter("event_ids", sa.Uuid()),
-        array_parameter("event_types", sa.Text()),
-        array_parameter("event_job_ids", sa.Uuid()),
-        array_parameter("event_item_ids", sa.Uuid()),
-        array_parameter("event_payloads", pg.JSONB()),
+        array_parameter("event_workspace_ids", sa.Uuid()),
+        *(array_parameter(f"event_{name}s", type_) for name, type_ in _COLUMNS.items()),
     )
-    .table_valued("stream_id", "seq", "id", "type", "job_id", "item_id", "payload")
+    .table_valued("workspace_id", *_COLUMNS)
     .render_derived("new_events")
 )
 
 # One statement for any number of events, to be run alone or added to an UPDATE of the streams' rows as a CTE, so that
 # the change and its events are one round trip.  Its parameters come from `event_parameters`.
 INSERT_EVENTS = sa.insert(events).from_select(
-    ["workspace_id", "stream_id", "seq", "id", "type", "job_id", "item_id", "payload"],
+    ["workspace_id", *_COLUMNS],
     sa.select(sa.bindparam("event_workspace_id", type_=sa.Uuid()), *_rows.c),
 )
+# The same for streams of many workspaces; its parameters come from `parameters_of_many`.
+INSERT_EVENTS_OF_MANY = sa.insert(events).from_select(["workspace_id", *_COLUMNS], sa.select(*_rows_of_many.c))
 
 
 def event_parameters(workspace_id: uuid.UUID, new_events: Sequence[NewEvent]) -> dict[str, Any]:
     """The parameters of INSERT_EVENTS.  The caller holds the lock on each stream's row."""
+    return {"event_workspace_id": workspace_id, **_values_of(new_events)}
+
+
+def parameters_of_many(new_events: Sequence[tuple[uuid.UUID, Sequence[NewEvent]]]) -> dict[str, Any]:
+    """The parameters of INSERT_EVENTS_OF_MANY: each workspace with events of it."""
     return {
-        "event_workspace_id": workspace_id,
+        "event_workspace_ids": [workspace_id for workspace_id, those in new_events for _ in those],
+        **_values_of([event for _, those in new_events for event in those]),
+    }
+
+
+def _values_of(new_events: Sequence[NewEvent]) -> dict[str, Any]:
+    return {
         "event_stream_ids": [event.stream_id for event in new_events],
         "event_seqs": [event.seq for event in new_events],
         "event_ids": [new_id() for _ in new_events],

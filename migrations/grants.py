@@ -39,9 +39,18 @@ GRANTS = {
 # Of the role that serves all workspaces (`enter_all_workspaces`): what a shared reader or a sweep needs, and no more.
 SYSTEM_GRANTS = {
     "workspaces": READ,
-    "robot_jobs": "SELECT, UPDATE (removed_event_seq)",
-    "robot_job_items": READ,
-    "events": "SELECT, DELETE",
+    "robot_jobs": (
+        "SELECT, UPDATE (removed_event_seq, status, success_count, error_count, cancelled_count, error,"
+        " last_event_seq, started_at, completed_at, updated_at)"
+    ),
+    # Of an item all that ends a lease, and nothing of what it is about.
+    "robot_job_items": (
+        "SELECT, UPDATE (status, attempt, retry_count, tracking_number, carrier_guide_number, error_type,"
+        " error_message, outcome_unknown, closed_by, review_reason, started_at, completed_at, updated_at,"
+        " lease_token, leased_by, lease_expires_at, submitted_at)"
+    ),
+    "robot_job_attempts": "SELECT, INSERT, UPDATE (late_results, late_result_at)",
+    "events": "SELECT, INSERT, DELETE",
 }
 
 _CHANGED_MEANWHILE = {"42710", "23505", "XX000"}  # duplicate_object, unique_violation, tuple concurrently updated

@@ -21,22 +21,32 @@ from domain.pages import PageRequest
 from domain.pedido_input import ShippingDefaults
 from domain.robot_jobs import (
     Attempt,
+    ClaimedItems,
     CreatedRobotJob,
     ErrorType,
     Event,
+    ExpiredLeases,
+    HeldLease,
     ItemResult,
     JobStatus,
     OnInvalid,
     OrderSelection,
     RecordedResult,
+    RenewedLease,
+    ResolvedOutcome,
     ResultStatus,
     RetriedItems,
     RobotJob,
     RobotJobItem,
+    claim_job_items,
     create_robot_job,
+    end_expired_leases,
     get_job_with_items,
     list_attempts,
     list_events,
+    mark_item_submitting,
+    renew_leases,
+    resolve_unknown_outcome,
     retry_failed_items,
     robot_job_attempts,
     robot_job_items,
@@ -44,7 +54,15 @@ from domain.robot_jobs import (
     update_job_item_result,
     update_job_status,
 )
-from domain.workspaces import Membership, Role, create_workspace, enter_as_owner, enter_workspace, set_member
+from domain.workspaces import (
+    Membership,
+    Role,
+    create_workspace,
+    enter_all_workspaces,
+    enter_as_owner,
+    enter_workspace,
+    set_member,
+)
 
 HEADER = (
     "order_id,contact_name,contact_phone,contact_email,shipping_address,shipping_city,shipping_department,"
@@ -193,6 +211,59 @@ class Tenant:
                 connection, job_id, status, updated_by=self.user(Role.OPERATOR), error=error, error_type=error_type
             )
 
+    async def claim(self, limit: int = 1, *, lease_s: int = 300, robot: str = "robot") -> ClaimedItems:
+        async with self.work(Role.ROBOT) as connection:
+            return await claim_job_items(
+                connection,
+                Carrier.COORDINADORA,
+                workspace_id=self.workspace_id,
+                claimed_by=robot,
+                limit=limit,
+                lease_s=lease_s,
+            )
+
+    async def mark(self, item: RobotJobItem) -> RobotJobItem:
+        """By the lease that was claimed with it."""
+        async with self.work(Role.ROBOT) as connection:
+            return await mark_item_submitting(connection, held(item))
+
+    async def renew(self, *items: RobotJobItem, lease_s: int = 300) -> list[RenewedLease]:
+        async with self.work(Role.ROBOT) as connection:
+            return await renew_leases(connection, [held(item) for item in items], lease_s=lease_s)
+
+    async def run_out(self, *items: RobotJobItem) -> None:
+        """Their leases ran out a moment ago."""
+        async with self.work() as connection:
+            await connection.execute(
+                sa.update(robot_job_items)
+                .where(robot_job_items.c.id.in_([item.id for item in items]))
+                .values(lease_expires_at=sa.func.clock_timestamp())
+            )
+
+    async def sweep(self) -> ExpiredLeases:
+        """The leases that have run out, in all workspaces."""
+        async with self.engine.begin() as connection:
+            await enter_all_workspaces(connection)
+            return await end_expired_leases(connection)
+
+    async def resolve(
+        self, item: RobotJobItem, *, found: str | None = None, reason: str = "Looked it up in the portal."
+    ) -> ResolvedOutcome:
+        """Found with that number; without one confirmed absent."""
+        async with self.work() as connection:
+            return await resolve_unknown_outcome(
+                connection,
+                item.id,
+                reason=reason,
+                resolved_by=self.user(Role.OPERATOR),
+                tracking_number=found,
+                confirmed_absent=found is None,
+            )
+
+    async def item(self, item: RobotJobItem) -> RobotJobItem:
+        """As it is now."""
+        return next(each for each in (await self.read(item.job_id)).items if each.id == item.id)
+
     async def lose_outcome(self, item: RobotJobItem) -> None:
         """Nobody knows any more whether the failed item has a parcel."""
         async with self.work() as connection:
@@ -256,6 +327,13 @@ class Tenant:
     async def report(self, result: ItemResult) -> RecordedResult | Exception:
         async with self.work(Role.ROBOT) as connection:
             return await update_job_item_result(connection, result, reported_by=self.user(Role.ROBOT))
+
+
+def held(item: RobotJobItem) -> HeldLease:
+    """The lease that was claimed with the item."""
+    if item.lease_token is None:
+        raise AssertionError("the item was not leased")
+    return HeldLease(item.id, item.lease_token)
 
 
 async def make_tenant(urls: DatabaseUrls, engine: AsyncEngine) -> Tenant:

@@ -11,6 +11,7 @@ from domain.carrier_configs.tables import (
     CM_AT_MOST,
     KG_AT_LEAST,
     KG_AT_MOST,
+    LEASES_AT_MOST,
     PASSWORD_AT_MOST,
     REFERENCE_AT_MOST,
     STAGE_AT_MOST,
@@ -54,6 +55,7 @@ class CarrierConfigChanges:
     dispatch_stage: str | Unset | None = UNSET
     shipping_defaults: ShippingDefaultsChanges = ShippingDefaultsChanges()
     password: str | Unset | None = field(default=UNSET, repr=False)
+    max_concurrent_leases: int | Unset | None = UNSET
 
 
 def checked_values(changes: CarrierConfigChanges) -> dict[str, Any]:
@@ -68,6 +70,7 @@ def checked_values(changes: CarrierConfigChanges) -> dict[str, Any]:
             ("username", changes.username),
             ("is_enabled", changes.is_enabled),
             ("dispatch_stage", changes.dispatch_stage),
+            ("max_concurrent_leases", changes.max_concurrent_leases),
             *((each.name, getattr(shipping, each.name)) for each in fields(shipping)),
         )
         if value is not UNSET
@@ -88,6 +91,11 @@ def _problems(changes: CarrierConfigChanges) -> Iterator[tuple[str, str]]:
     if changes.is_enabled is None:
         yield "is_enabled", _NOT_NULL
     yield from _text_problems("dispatch_stage", changes.dispatch_stage, at_most=STAGE_AT_MOST)
+    leases = changes.max_concurrent_leases
+    if leases is None:
+        yield "max_concurrent_leases", _NOT_NULL
+    elif isinstance(leases, int) and not 1 <= leases <= LEASES_AT_MOST:
+        yield "max_concurrent_leases", f"must be from 1 to {LEASES_AT_MOST}."
     if isinstance(changes.password, str):
         # Never stripped: blanks may be part of it.
         problem = text_problem(changes.password, at_most=PASSWORD_AT_MOST) if changes.password else _EMPTY_PASSWORD

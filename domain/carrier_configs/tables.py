@@ -24,6 +24,7 @@ AMOUNT_COP_AT_MOST = 999_999_999
 CM_AT_MOST = 500
 KG_AT_LEAST = Decimal("0.01")
 KG_AT_MOST = Decimal(1_000)
+LEASES_AT_MOST = 100
 
 
 carrier_configs = sa.Table(
@@ -52,7 +53,15 @@ carrier_configs = sa.Table(
     timestamp("created_at"),
     timestamp("updated_at"),
     sa.Column("updated_by", sa.Text, nullable=False, comment="The user id of who changed it last."),
+    sa.Column(
+        "max_concurrent_leases",
+        sa.Integer,
+        nullable=False,
+        server_default="1",
+        comment="How many items robots may work on at once with this login; many portals allow one session.",
+    ),
     sa.UniqueConstraint("workspace_id", "carrier"),
+    sa.CheckConstraint(f"max_concurrent_leases BETWEEN 1 AND {LEASES_AT_MOST}", name="max_concurrent_leases_range"),
     one_of("carrier", Carrier),
     sa.CheckConstraint(f"length(username) BETWEEN 1 AND {USERNAME_AT_MOST}", name="username_length"),
     sa.CheckConstraint(f"length(dispatch_stage) BETWEEN 1 AND {STAGE_AT_MOST}", name="dispatch_stage_length"),
@@ -127,6 +136,8 @@ class CarrierConfig:
     created_at: dt.datetime
     updated_at: dt.datetime
     updated_by: str
+    max_concurrent_leases: int
+    """How many items robots may work on at once with this login."""
 
     @property
     def has_password(self) -> bool:
@@ -156,6 +167,7 @@ class CarrierConfig:
             created_at=row.created_at,
             updated_at=row.updated_at,
             updated_by=row.updated_by,
+            max_concurrent_leases=row.max_concurrent_leases,
         )
 
 

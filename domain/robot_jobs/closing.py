@@ -29,6 +29,9 @@ class Closing:
     error_type: ErrorType | None = None
     error_message: str | None = None
     review_reason: str | None = None
+    outcome_unknown: bool = False
+    settles: bool = False
+    """Why the item was flagged for review until now has been looked into."""
 
 
 _closings = (
@@ -41,6 +44,8 @@ _closings = (
         array_parameter("error_types", sa.Text()),
         array_parameter("error_messages", sa.Text()),
         array_parameter("review_reasons", sa.Text()),
+        array_parameter("outcomes_unknown", sa.Boolean()),
+        array_parameter("settle", sa.Boolean()),
     )
     .table_valued(
         sa.column("item_id", sa.Uuid()),
@@ -51,6 +56,8 @@ _closings = (
         sa.column("error_type", sa.Text()),
         sa.column("error_message", sa.Text()),
         sa.column("review_reason", sa.Text()),
+        sa.column("outcome_unknown", sa.Boolean()),
+        sa.column("settles", sa.Boolean()),
     )
     .render_derived("closings")
 )
@@ -75,6 +82,7 @@ _also_open = sa.case(
     ),
     else_=sa.null(),
 )
+_flag_before = sa.case((_closings.c.settles, sa.null()), else_=robot_job_items.c.review_reason)
 _closed = (
     sa.update(robot_job_items)
     .where(
@@ -83,6 +91,8 @@ _closed = (
         sa.or_(
             is_open(robot_job_items.c.status),
             robot_job_items.c.closed_by == ClosedBy.SYSTEM.value,
+            robot_job_items.c.outcome_unknown,
+            sa.and_(robot_job_items.c.status == ItemStatus.ERROR.value, robot_job_items.c.review_reason.is_not(None)),
             sa.and_(
                 robot_job_items.c.status == ItemStatus.SUCCESS.value,
                 sa.or_(robot_job_items.c.tracking_number.is_(None), robot_job_items.c.carrier_guide_number.is_(None)),
@@ -95,9 +105,12 @@ _closed = (
         carrier_guide_number=_closings.c.carrier_guide_number,
         error_type=_closings.c.error_type,
         error_message=_closings.c.error_message,
-        outcome_unknown=False,
+        outcome_unknown=_closings.c.outcome_unknown,
+        lease_token=None,
+        leased_by=None,
+        lease_expires_at=None,
         closed_by=sa.bindparam("closed_by", type_=sa.Text()),
-        review_reason=sa.func.coalesce(_closings.c.review_reason, _also_open, robot_job_items.c.review_reason),
+        review_reason=sa.func.coalesce(_closings.c.review_reason, _also_open, _flag_before),
         started_at=sa.func.coalesce(robot_job_items.c.started_at, sa.func.clock_timestamp()),
         completed_at=sa.func.clock_timestamp(),
         updated_at=sa.func.clock_timestamp(),
@@ -119,6 +132,7 @@ _attempt_of_closed = pg.insert(robot_job_attempts).from_select(
         "reported_by",
         "started_at",
         "completed_at",
+        "submitted_at",
     ],
     sa.select(
         _closed.c.id,
@@ -133,6 +147,7 @@ _attempt_of_closed = pg.insert(robot_job_attempts).from_select(
         sa.bindparam("reported_by", type_=sa.Text()),
         _closed.c.started_at,
         _closed.c.completed_at,
+        _closed.c.submitted_at,
     ),
 )
 # An attempt that was closed before keeps its own ending; the proof that came later stands beside it.
@@ -166,8 +181,9 @@ async def close_items(
 ) -> list[RobotJobItem]:
     """Close those items and keep each attempt; one statement, in the order of the ids.
 
-    Guarded: an item that is no longer open at that attempt, nor closed by the system, nor a success that lacks a
-    number, is left alone and missing from the answer.  The caller holds the job's lock.
+    Guarded: an item that is no longer open at that attempt, nor closed by the system, nor with an unsettled ending, nor
+    a success that lacks a number, is left alone and missing from the answer.  Its lease ends with it.  The caller
+    holds the job's lock.
     """
     rows = await connection.execute(
         CLOSE_ITEMS,
@@ -180,6 +196,8 @@ async def close_items(
             "error_types": [closing.error_type for _, closing in closings],
             "error_messages": [closing.error_message for _, closing in closings],
             "review_reasons": [closing.review_reason for _, closing in closings],
+            "settle": [closing.settles for _, closing in closings],
+            "outcomes_unknown": [closing.outcome_unknown for _, closing in closings],
             "closed_by": closed_by.value,
             "reported_by": reported_by,
         },

@@ -113,3 +113,36 @@ class ItemsNotRetryable(DomainError):
         super().__init__(f"{shown}{more} Nothing was changed.")
         self.items = tuple(items)
         self.job = job
+
+
+class LeaseLost(DomainError):
+    """The same for an item that does not exist and for another workspace's."""
+
+    code = "LEASE_LOST"
+
+    def __init__(self, item_id: uuid.UUID) -> None:
+        super().__init__(
+            f"That is no lease of item {item_id} now: it has run out, was taken away, or the item is closed. "
+            "Do not submit it."
+        )
+        self.item_id = item_id
+
+
+class OrderShippedMeanwhile(DomainError):
+    code = "ORDER_SHIPPED_MEANWHILE"
+
+    def __init__(self, item_id: uuid.UUID) -> None:
+        super().__init__(
+            f"The order of item {item_id} got a tracking number meanwhile. Do not submit it; report it as an error."
+        )
+        self.item_id = item_id
+
+
+class OutcomeNotOpen(DomainError):
+    """Nothing about the item is in question."""
+
+    code = "OUTCOME_NOT_OPEN"
+
+    def __init__(self, item: RobotJobItem) -> None:
+        super().__init__(f"Item {item.id} is {item.status}, and it is known how it ended; nothing was changed.")
+        self.item = item

@@ -20,6 +20,7 @@ from domain.robot_jobs.tables import (
     ErrorType,
     ItemStatus,
     JobType,
+    Resolution,
     RobotJob,
     RobotJobItem,
     is_open,
@@ -200,6 +201,11 @@ class Attempt:
     late_results: list[dict[str, Any]]
     started_at: dt.datetime | None
     completed_at: dt.datetime
+    submitted_at: dt.datetime | None
+    resolution: Resolution | None
+    resolved_by: str | None
+    resolution_reason: str | None
+    resolved_at: dt.datetime | None
 
 
 async def list_attempts(connection: AsyncConnection, item_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[Attempt]]:
@@ -217,6 +223,11 @@ async def list_attempts(connection: AsyncConnection, item_ids: Sequence[uuid.UUI
             kept.late_results,
             kept.started_at,
             kept.completed_at,
+            kept.submitted_at,
+            kept.resolution,
+            kept.resolved_by,
+            kept.resolution_reason,
+            kept.resolved_at,
         )
         .where(kept.item_id == sa.func.any(array_of(list(item_ids), sa.Uuid())))
         .order_by(kept.item_id, kept.attempt)
@@ -235,6 +246,11 @@ async def list_attempts(connection: AsyncConnection, item_ids: Sequence[uuid.UUI
                 row.late_results,
                 row.started_at,
                 row.completed_at,
+                row.submitted_at,
+                Resolution(row.resolution) if row.resolution else None,
+                row.resolved_by,
+                row.resolution_reason,
+                row.resolved_at,
             )
         )
     return found

@@ -13,7 +13,7 @@ from domain.errors import InputProblem, InvalidInput, invalid
 from domain.orders import ORDER_COLUMNS, REFERENCE_AT_MOST, Order, orders, write_order_changes
 from domain.robot_jobs.changes import JobChange, write_job_change
 from domain.robot_jobs.closing import Closing, close_items
-from domain.robot_jobs.errors import ResultConflict, RobotJobItemNotFound, StaleAttempt
+from domain.robot_jobs.errors import LeaseLost, ResultConflict, RobotJobItemNotFound, StaleAttempt
 from domain.robot_jobs.tables import (
     ClosedBy,
     ErrorType,
@@ -37,11 +37,15 @@ class ResultStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemResult:
-    """What a robot reports for one try of one item.  `attempt` None means the current one."""
+    """What a robot reports for one try of one item.  `attempt` None means the current one.
+
+    A lease is good for one attempt: with its token the attempt must be named, and decides.
+    """
 
     item_id: uuid.UUID
     status: ResultStatus
     attempt: int | None = None
+    lease_token: uuid.UUID | None = None
     tracking_number: str | None = None
     carrier_guide_number: str | None = None
     error_type: ErrorType | None = None
@@ -53,6 +57,8 @@ class ItemResult:
         problems = []
         if self.attempt is not None and not 1 <= self.attempt < 2**31:
             problems.append(InputProblem("attempt", f"must be 1 or more; it is {self.attempt}."))
+        if self.lease_token is not None and self.attempt is None:
+            problems.append(InputProblem("attempt", "must go with leaseToken, for a lease may have ended meanwhile."))
         for name in ("error_type", "error_message") if is_success else ("tracking_number", "carrier_guide_number"):
             if getattr(self, name) is not None:
                 problems.append(InputProblem(name, f"does not go with a result of status {self.status}."))
@@ -62,6 +68,7 @@ class ItemResult:
             item_id=self.item_id,
             status=self.status,
             attempt=self.attempt,
+            lease_token=self.lease_token,
             tracking_number=optional_text("tracking_number", self.tracking_number, at_most=REFERENCE_AT_MOST),
             carrier_guide_number=optional_text(
                 "carrier_guide_number", self.carrier_guide_number, at_most=REFERENCE_AT_MOST
@@ -84,7 +91,7 @@ class Decision(StrEnum):
     """What a result does to its item."""
 
     CLOSES = "closes"  # the open item
-    CORRECTS = "corrects"  # what the system itself had written
+    CORRECTS = "corrects"  # what the system itself had written, or an ending that nobody knew
     COMPLETES = "completes"  # a success with the numbers that it lacked
     REPLAYS = "replays"  # what is recorded already
     CONFLICTS = "conflicts"  # with what a robot reported for this attempt
@@ -106,7 +113,7 @@ def decide(item: RobotJobItem, result: ItemResult) -> Decision:
     if _adds_numbers(item, result):
         return Decision.COMPLETES
     has_proof = result.status is ResultStatus.SUCCESS and result.tracking_number is not None
-    if item.closed_by is ClosedBy.SYSTEM and has_proof:
+    if (item.closed_by is ClosedBy.SYSTEM or item.outcome_unknown) and has_proof:
         return Decision.CORRECTS
     return Decision.CONFLICTS
 
@@ -141,20 +148,22 @@ async def update_job_item_result(
     A result counts once: the same one again is answered as the first time.  A different one for a closed attempt is
     ResultConflict, one for an older attempt StaleAttempt; both are returned, not raised, because what they say is
     kept with its attempt, and a success among them flags the item for review (a parcel may exist twice).  A success
-    with a tracking number beats an error that the system itself wrote, and one that brings only the numbers which an
-    earlier success lacked completes that.  Locks the job, then the item, then the order.
-    Raises InvalidInput, RobotJobItemNotFound.
+    with a tracking number beats an error that the system itself wrote, or an unknown outcome, and one that brings only
+    the numbers which an earlier success lacked completes that.  Locks the job, then the item, then the order.
+    Raises InvalidInput, RobotJobItemNotFound, and LeaseLost for a token that is not of the attempt in hand.
     """
     result = result.checked()
-    job = await _lock_job_of_item(connection, result.item_id)
-    item, order, others_wait = await _lock_item_and_order(connection, result.item_id)
+    job = await lock_job_of_item(connection, result.item_id)
+    item, order, others_wait = await lock_item_and_order(connection, result.item_id)
     decision = decide(item, result)
     match decision:
+        case Decision.CLOSES if result.lease_token not in (None, item.lease_token):
+            raise LeaseLost(item.id)
         case Decision.CLOSES | Decision.CORRECTS | Decision.COMPLETES:
             # Numbers that follow settle nothing that the system itself had written.
             has_unproven_items = others_wait or decision is Decision.COMPLETES
             change = JobChange(job, has_unproven_items=has_unproven_items)
-            return await _apply(connection, change, item, order, result, reported_by)
+            return await apply_result(connection, change, item, order, result, reported_by)
         case Decision.REPLAYS:
             return RecordedResult(job, item, replayed=True)
         case Decision.CONFLICTS:
@@ -178,18 +187,19 @@ _LOCK_JOB_OF_ITEM = (
 )
 
 
-async def _lock_job_of_item(connection: AsyncConnection, item_id: uuid.UUID) -> RobotJob:
+async def lock_job_of_item(connection: AsyncConnection, item_id: uuid.UUID) -> RobotJob:
+    """The job under its lock, which comes before the item's.  Raises RobotJobItemNotFound."""
     row = (await connection.execute(_LOCK_JOB_OF_ITEM, {"item_id": item_id})).one_or_none()
     if row is None:
         raise RobotJobItemNotFound(item_id)
     return RobotJob.from_row(row)
 
 
-# Whether a late proof settles a failed job depends on its other items; only then is that asked.
+# Whether a proof settles a failed job depends on its other items; asked only when it comes late.
 _other = robot_job_items.alias("other")
 _others_closed_by_system = sa.case(
     (
-        robot_job_items.c.closed_by == ClosedBy.SYSTEM.value,
+        robot_job_items.c.status.in_([ItemStatus.ERROR.value, ItemStatus.CANCELLED.value]),
         sa.exists().where(
             _other.c.job_id == robot_job_items.c.job_id,
             _other.c.id != robot_job_items.c.id,
@@ -207,19 +217,26 @@ _LOCK_ITEM_AND_ORDER = (
 _ITEM_END = 1 + len(robot_job_items.c)
 
 
-async def _lock_item_and_order(connection: AsyncConnection, item_id: uuid.UUID) -> tuple[RobotJobItem, Order, bool]:
+async def lock_item_and_order(connection: AsyncConnection, item_id: uuid.UUID) -> tuple[RobotJobItem, Order, bool]:
+    """Both under their locks, and whether other items of the job keep an ending that the system wrote."""
     row = (await connection.execute(_LOCK_ITEM_AND_ORDER, {"item_id": item_id})).one()
     return RobotJobItem.from_values(*row[1:_ITEM_END]), Order.from_values(*row[_ITEM_END:]), row[0]
 
 
-async def _apply(
+async def apply_result(
     connection: AsyncConnection,
     change: JobChange,
     item: RobotJobItem,
     order: Order,
     result: ItemResult,
     reported_by: str,
+    *,
+    settles: bool = False,
 ) -> RecordedResult:
+    """Close the item so, with all that follows.  The caller holds the locks of job, item and order.
+
+    `settles`: why the item was flagged for review has been looked into.
+    """
     closing = Closing(
         status=ItemStatus(result.status),
         tracking_number=result.tracking_number,
@@ -227,6 +244,8 @@ async def _apply(
         error_type=result.error_type,
         error_message=result.error_message,
         review_reason=_review_reason(item, order, result),
+        outcome_unknown=_leaves_outcome_unknown(item, result),
+        settles=settles,
     )
     closed = await close_items(connection, [(item, closing)], closed_by=ClosedBy.ROBOT, reported_by=reported_by)
     # What an earlier success lacked comes too late for an order that shows a later parcel.
@@ -236,6 +255,11 @@ async def _apply(
     for after in closed:
         change.item_closed(before=item, after=after)
     return RecordedResult(await write_job_change(connection, change), closed[0], replayed=False)
+
+
+def _leaves_outcome_unknown(item: RobotJobItem, result: ItemResult) -> bool:
+    """After the button only the portal's own refusal says that there is no parcel."""
+    return item.submitted_at is not None and result.error_type in (ErrorType.TIMEOUT, ErrorType.UNKNOWN)
 
 
 def _review_reason(item: RobotJobItem, order: Order, result: ItemResult) -> str | None:

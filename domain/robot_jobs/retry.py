@@ -60,7 +60,7 @@ async def retry_failed_items(
     if item_ids is not None and not 1 <= len(item_ids) <= ORDERS_AT_MOST:
         raise invalid("itemIds", f"must name 1 to {ORDERS_AT_MOST:,} items; it names {len(item_ids):,}.")
     job = await lock_job(connection, job_id)
-    if job.status is JobStatus.CANCELLED:
+    if job.status is JobStatus.CANCELLED or job.cancel_requested_at is not None:
         raise InvalidTransition(f"Job {job.id} was cancelled; its items cannot be retried.", job=job)
     config = await find_enabled_config(connection, job.carrier)
     if not job.status.is_active:
@@ -205,6 +205,7 @@ async def _reset(connection: AsyncConnection, checked: dict[uuid.UUID, CheckedOr
             error_message=None,
             closed_by=None,
             review_reason=None,
+            submitted_at=None,
             started_at=None,
             completed_at=None,
             last_retry_at=sa.func.clock_timestamp(),

@@ -57,8 +57,10 @@ async def update_job_status(
     """Take a job up, fail it or cancel it; setting the status that it has changes nothing.
 
     Failing closes every open item as an error of `error_type` (default unknown) with the job's `error` as its message;
-    cancelling closes them as cancelled.  A job completes by itself with its last item, and only a retry makes it
-    pending again.  Locks the job, then its open items.  Raises InvalidInput, RobotJobNotFound, InvalidTransition.
+    of those that a robot had submitted nobody knows then whether they have a parcel.  Cancelling closes the open items
+    as cancelled, but for those that were submitted: they are finished and count, and the job is cancelled with the
+    last of them.  A job completes by itself with its last item, and only a retry makes it pending again.  Locks the
+    job, then its open items.  Raises InvalidInput, RobotJobNotFound, InvalidTransition.
     """
     error = optional_text("error", error, at_most=ERROR_AT_MOST)
     job = await lock_job(connection, job_id)
@@ -69,11 +71,11 @@ async def update_job_status(
             return await _start(connection, job)
         case JobStatus.FAILED if job.status.is_active:
             reason = error or "The job failed; no reason was given."
-            closing = Closing(status=ItemStatus.ERROR, error_type=error_type or ErrorType.UNKNOWN, error_message=reason)
-            return await _close(connection, replace(job, error=reason), closing, status, updated_by)
+            return await _fail(connection, replace(job, error=reason), error_type or ErrorType.UNKNOWN, updated_by)
+        case JobStatus.CANCELLED if job.cancel_requested_at is not None and job.status.is_active:
+            return job
         case JobStatus.CANCELLED if job.status.is_active:
-            closing = Closing(status=ItemStatus.CANCELLED)
-            return await _close(connection, replace(job, error=error), closing, status, updated_by)
+            return await _cancel(connection, replace(job, error=error), updated_by)
         case JobStatus.COMPLETED if job.status.is_active:
             raise InvalidTransition(
                 f"Job {job.id} still has {job.open_count} open items; it completes by itself with the last one.",
@@ -84,29 +86,51 @@ async def update_job_status(
 
 
 async def _start(connection: AsyncConnection, job: RobotJob) -> RobotJob:
-    now: dt.datetime = (await connection.execute(sa.select(sa.func.clock_timestamp()))).scalar_one()
+    now = await _now(connection)
     change = JobChange(replace(job, started_at=now, updated_at=now))
     change.start()
     return await write_job_change(connection, change)
 
 
-async def _close(
-    connection: AsyncConnection, job: RobotJob, closing: Closing, status: JobStatus, updated_by: str
-) -> RobotJob:
+async def _fail(connection: AsyncConnection, job: RobotJob, error_type: ErrorType, updated_by: str) -> RobotJob:
+    closing = Closing(status=ItemStatus.ERROR, error_type=error_type, error_message=job.error)
+    unknown = replace(closing, error_type=ErrorType.TIMEOUT, outcome_unknown=True)
+    closings = [
+        (item, closing if item.submitted_at is None else unknown) for item in await _lock_open_items(connection, job)
+    ]
+    return await _close(
+        connection, JobChange(job, finish_as=JobStatus.FAILED, has_unproven_items=True), closings, updated_by
+    )
+
+
+async def _cancel(connection: AsyncConnection, job: RobotJob, updated_by: str) -> RobotJob:
+    closing = Closing(status=ItemStatus.CANCELLED)
+    closings = [(item, closing) for item in await _lock_open_items(connection, job) if item.submitted_at is None]
+    now = await _now(connection)
+    job = replace(job, cancel_requested_at=now, updated_at=now)
+    return await _close(connection, JobChange(job, has_unproven_items=True), closings, updated_by)
+
+
+async def _lock_open_items(connection: AsyncConnection, job: RobotJob) -> list[RobotJobItem]:
     rows = await connection.execute(
         sa.select(robot_job_items)
         .where(robot_job_items.c.job_id == job.id, is_open(robot_job_items.c.status))
         .order_by(robot_job_items.c.id)
         .with_for_update(key_share=True)
     )
-    open_items = [RobotJobItem.from_row(row) for row in rows]
-    closed = await close_items(
-        connection,
-        [(item, closing) for item in open_items],
-        closed_by=ClosedBy.SYSTEM,
-        reported_by=updated_by,
-    )
-    change = JobChange(job, finish_as=status, has_unproven_items=True)
-    for before, after in zip(open_items, closed, strict=True):
-        change.item_closed(before=before, after=after)
+    return [RobotJobItem.from_row(row) for row in rows]
+
+
+async def _close(
+    connection: AsyncConnection, change: JobChange, closings: list[tuple[RobotJobItem, Closing]], updated_by: str
+) -> RobotJob:
+    if closings:
+        closed = await close_items(connection, closings, closed_by=ClosedBy.SYSTEM, reported_by=updated_by)
+        for (before, _), after in zip(closings, closed, strict=True):
+            change.item_closed(before=before, after=after)
     return await write_job_change(connection, change)
+
+
+async def _now(connection: AsyncConnection) -> dt.datetime:
+    now: dt.datetime = (await connection.execute(sa.select(sa.func.clock_timestamp()))).scalar_one()
+    return now

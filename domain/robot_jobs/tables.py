@@ -62,6 +62,13 @@ class ClosedBy(StrEnum):
     SYSTEM = "system"
 
 
+class Resolution(StrEnum):
+    """What was found out about a parcel of which nobody knew."""
+
+    FOUND = "found"
+    CONFIRMED_ABSENT = "confirmed_absent"
+
+
 robot_jobs = sa.Table(
     "robot_jobs",
     metadata,
@@ -96,6 +103,11 @@ robot_jobs = sa.Table(
         sa.Computed("last_event_seq > removed_event_seq", persisted=True),
         nullable=False,
         comment="Whether events are left to be removed.",
+    ),
+    timestamp(
+        "cancel_requested_at",
+        nullable=True,
+        comment="From when on nothing more of it is begun; what a robot had submitted by then is finished.",
     ),
     one_of("carrier", Carrier),
     one_of("job_type", JobType),
@@ -171,6 +183,14 @@ robot_job_items = sa.Table(
         sa.Text,
         comment="The order's number when a person said to ship it again; null in all other jobs.",
     ),
+    id_column("lease_token", nullable=True, comment="Of the robot that works on it now; null when none does."),
+    sa.Column("leased_by", sa.Text, comment="The user id of that robot."),
+    timestamp("lease_expires_at", nullable=True, comment="From then on a sweep may take it from the robot."),
+    timestamp(
+        "submitted_at",
+        nullable=True,
+        comment="The robot has pressed the portal's button in this try, or is about to.",
+    ),
     one_of("status", ItemStatus),
     one_of("error_type", ErrorType),
     one_of("closed_by", ClosedBy),
@@ -183,9 +203,15 @@ robot_job_items = sa.Table(
     sa.CheckConstraint("(status = 'error') = (error_type IS NOT NULL)", name="error_type_when_error"),
     sa.CheckConstraint("tracking_number IS NULL OR status = 'success'", name="tracking_number_when_success"),
     sa.CheckConstraint(
-        "NOT outcome_unknown OR (status = 'error' AND error_type = 'timeout')",
-        name="outcome_unknown_when_timeout",
+        "NOT outcome_unknown OR (status = 'error' AND error_type IN ('timeout', 'unknown'))",
+        name="outcome_unknown_when_error",
     ),
+    sa.CheckConstraint(
+        "num_nulls(lease_token, leased_by, lease_expires_at) IN (0, 3) "
+        "AND (lease_token IS NULL OR status = 'processing')",
+        name="leased_when_processing",
+    ),
+    sa.CheckConstraint("submitted_at IS NULL OR status <> 'pending'", name="submitted_at_when_taken_up"),
     sa.UniqueConstraint("job_id", "order_id"),
     sa.Index("ix_robot_job_items_job_id_id", "job_id", "id"),
     sa.Index("ix_robot_job_items_order_id", "order_id"),
@@ -194,6 +220,13 @@ robot_job_items = sa.Table(
         "order_id",
         unique=True,
         postgresql_where=sa.text(f"{_ACTIVE} OR outcome_unknown"),
+    ),
+    # Both hold only what is in hand, however many items have been closed.
+    sa.Index("ix_robot_job_items_pending", "job_id", "id", postgresql_where=sa.text("status = 'pending'")),
+    sa.Index(
+        "ix_robot_job_items_lease_expires_at",
+        "lease_expires_at",
+        postgresql_where=sa.text("lease_expires_at IS NOT NULL"),
     ),
     comment="One order within a job.  Its tenant is its job's: the policy goes through the parent.",
 )
@@ -221,9 +254,18 @@ robot_job_attempts = sa.Table(
     timestamp("started_at", nullable=True),
     timestamp("completed_at"),
     sa.Column("value_sent", pg.JSONB, comment="What was typed into the portal in this try."),
+    timestamp("submitted_at", nullable=True, comment="The portal's button was pressed, or was about to be."),
+    sa.Column("resolution", sa.Text, comment="What was found out when nobody knew whether there was a parcel."),
+    sa.Column("resolved_by", sa.Text, comment="The user id of who found out."),
+    sa.Column("resolution_reason", sa.Text, comment="How it is known."),
+    timestamp("resolved_at", nullable=True),
     one_of("status", ItemStatus),
     one_of("error_type", ErrorType),
     one_of("closed_by", ClosedBy),
+    one_of("resolution", Resolution),
+    sa.CheckConstraint(
+        "num_nulls(resolution, resolved_by, resolution_reason, resolved_at) IN (0, 4)", name="resolution_is_whole"
+    ),
     comment="One row per closed try of an item; how it ended is never changed.",
 )
 
@@ -252,6 +294,12 @@ class RobotJob:
     ship_again_reason: str | None
     removed_event_seq: int = 0
     has_events: bool = True
+    cancel_requested_at: dt.datetime | None = None
+
+    @property
+    def finishes_as(self) -> JobStatus:
+        """What it becomes with its last open item."""
+        return JobStatus.COMPLETED if self.cancel_requested_at is None else JobStatus.CANCELLED
 
     @property
     def open_count(self) -> int:
@@ -323,6 +371,10 @@ class RobotJobItem:
     created_at: dt.datetime
     updated_at: dt.datetime
     previous_tracking_number: str | None
+    lease_token: uuid.UUID | None = None
+    leased_by: str | None = None
+    lease_expires_at: dt.datetime | None = None
+    submitted_at: dt.datetime | None = None
 
     @classmethod
     def from_row(cls, row: sa.Row[Any]) -> Self:

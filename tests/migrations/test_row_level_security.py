@@ -358,8 +358,8 @@ MISTAKES = {
         "the system role: ('orders', 'SELECT', None) is held and not declared",
     ),
     "the system may write a column": (
-        f"GRANT UPDATE (tracking_number) ON robot_job_items TO {SYSTEM_ROLE}",
-        "('robot_job_items', 'UPDATE', 'tracking_number') is held and not declared",
+        f"GRANT UPDATE (value_sent) ON robot_job_items TO {SYSTEM_ROLE}",
+        "('robot_job_items', 'UPDATE', 'value_sent') is held and not declared",
     ),
     "the system may less": (f"REVOKE ALL ON events FROM {SYSTEM_ROLE}", "('events', 'SELECT', None) is declared"),
     "the system has no policy": ("DROP POLICY events_system_select ON events", "SELECT on events is granted without"),
