@@ -49,7 +49,7 @@ def create_app(settings: Settings, urls: DatabaseUrls, tokens: Tokens, *, key_ri
     engine = app_engine(settings, urls)
     database = Database(engine, available_within_s=settings.pool_timeout_s)
     wakeups = PostgresWakeUps(urls.app)
-    sweeps = Sweeps(database, sweeps_of(settings))
+    sweeps = Sweeps(database, sweeps_of(settings), wakeups.announce)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -9,6 +9,7 @@ import datetime as dt
 import logging
 import random
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.settings import Settings
 from domain.retention import remove_old_events
+from domain.robot_jobs import end_expired_leases
 from domain.workspaces import enter_all_workspaces
 from schema.database import Database
 from schema.faults import is_unreachable
@@ -28,39 +30,68 @@ logger = logging.getLogger("robot_jobs.sweeps")
 FIRST_WITHIN_S = 60.0
 TRY_AGAIN_AFTER_S = 60.0
 ENDED_WITHIN_S = 1.0
+EXPIRED_LEASES_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a sweep has done at once; who follows one of `changed` is woken when it has been committed."""
+
+    has_more: bool
+    changed: tuple[uuid.UUID, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """`work` does a batch in a transaction that has entered all workspaces, and says whether there is more to do."""
+    """`work` does a batch in a transaction that has entered all workspaces."""
 
     name: str
     every_s: float
-    work: Callable[[AsyncConnection], Awaitable[bool]]
+    work: Callable[[AsyncConnection], Awaitable[Batch]]
 
 
 def sweeps_of(settings: Settings) -> list[Sweep]:
     """The sweeps that the settings ask for."""
-    sweeps = []
+    sweeps = [Sweep("expired leases", EXPIRED_LEASES_EVERY_S, _end_expired_leases)]
     if settings.event_retention_days:
         period = dt.timedelta(days=settings.event_retention_days)
         sweeps.append(Sweep("old events", 3_600, partial(_remove_old_events, period)))
     return sweeps
 
 
-async def _remove_old_events(period: dt.timedelta, connection: AsyncConnection) -> bool:
+async def _remove_old_events(period: dt.timedelta, connection: AsyncConnection) -> Batch:
     removed = await remove_old_events(connection, older_than=period)
     if removed.count:
         logger.info("removed %d old events", removed.count)
-    return removed.has_more
+    return Batch(removed.has_more)
+
+
+async def _end_expired_leases(connection: AsyncConnection) -> Batch:
+    ended = await end_expired_leases(connection)
+    if ended.count:
+        logger.info(
+            "%d leases ran out: %d items are pending again, %d were given up, of %d the outcome is unknown",
+            ended.count,
+            ended.requeued,
+            ended.given_up,
+            ended.unknown,
+        )
+    return Batch(ended.has_more, tuple(id_ for job in ended.jobs for id_ in (job.id, job.workspace_id)))
+
+
+def _tell_nobody(_: uuid.UUID) -> None:
+    """Where nobody follows."""
 
 
 class Sweeps:
     """Runs each sweep every so often.  Whatever goes wrong in one is logged and tried again; it ends nothing."""
 
-    def __init__(self, database: Database, sweeps: Sequence[Sweep]) -> None:
+    def __init__(
+        self, database: Database, sweeps: Sequence[Sweep], announce: Callable[[uuid.UUID], None] = _tell_nobody
+    ) -> None:
         self._database = database
         self._sweeps = sweeps
+        self._announce = announce
         self._is_away = False
 
     @asynccontextmanager
@@ -78,7 +109,10 @@ class Sweeps:
     async def sweep(self, sweep: Sweep) -> bool:
         """One batch, unless another process is at it; whether there is more to do."""
         async with self._database.begin(self._database.writing, partial(_enter, sweep.name)) as (connection, is_ours):
-            return is_ours and await sweep.work(connection)
+            batch = await sweep.work(connection) if is_ours else Batch(has_more=False)
+        for changed_id in batch.changed:
+            self._announce(changed_id)
+        return batch.has_more
 
     async def _repeat(self, sweep: Sweep) -> None:
         # Processes that were started together do not come together.

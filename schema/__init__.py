@@ -24,6 +24,7 @@ from strawberry.types.graphql import OperationType
 
 import domain.api_keys
 import domain.carrier_configs
+import domain.credentials
 import domain.errors
 import domain.orders
 import domain.robot_jobs
@@ -40,7 +41,13 @@ from schema.faults import public_error
 from schema.limits import over_limit
 from schema.node_queries import NodeQueries
 from schema.orders import OrderMutations, OrderQueries
-from schema.robot_jobs import BoardSubscriptions, RobotJobMutations, RobotJobQueries, RobotJobSubscriptions
+from schema.robot_jobs import (
+    BoardSubscriptions,
+    LeaseMutations,
+    RobotJobMutations,
+    RobotJobQueries,
+    RobotJobSubscriptions,
+)
 from schema.robot_jobs import errors as job_errors
 from schema.scalars import SCALARS
 from schema.viewer import ViewerQueries
@@ -64,7 +71,7 @@ class Query(
     description="Everything that can be done.  Expected failures are data: each answer is a union of its success and "
     "typed errors, and whatever is refused changes nothing."
 )
-class Mutation(RobotJobMutations, OrderMutations, CarrierConfigMutations, ApiKeyMutations):
+class Mutation(RobotJobMutations, LeaseMutations, OrderMutations, CarrierConfigMutations, ApiKeyMutations):
     pass
 
 
@@ -167,6 +174,10 @@ _HANDLERS = [
     Handler(domain.robot_jobs.ItemsNotRetryable, job_errors.ItemsNotRetryable),
     Handler(domain.carrier_configs.CarrierConfigNotFound, carrier_configs.CarrierConfigNotFound),
     Handler(domain.carrier_configs.CredentialKeysMissing, carrier_configs.CredentialKeysMissing),
+    Handler(domain.credentials.CredentialsUnreadable, carrier_configs.CredentialsUnreadable),
+    Handler(domain.robot_jobs.LeaseLost, job_errors.LeaseLost),
+    Handler(domain.robot_jobs.OrderShippedMeanwhile, job_errors.OrderShippedMeanwhile),
+    Handler(domain.robot_jobs.OutcomeNotOpen, job_errors.OutcomeNotOpen),
     Handler(domain.api_keys.ApiKeyNotFound, api_keys.ApiKeyNotFound),
     Handler(domain.api_keys.TooManyApiKeys, api_keys.TooManyApiKeys),
 ]

@@ -17,6 +17,7 @@ READERS = (Role.VIEWER, Role.OPERATOR, Role.ADMIN, Role.ROBOT)
 PEOPLE = (Role.VIEWER, Role.OPERATOR, Role.ADMIN)
 OPERATORS = (Role.OPERATOR, Role.ADMIN)
 REPORTERS = (Role.OPERATOR, Role.ADMIN, Role.ROBOT)
+ROBOTS = (Role.ROBOT,)
 ADMINS = (Role.ADMIN,)
 
 _PLURALS = {Role.VIEWER: "viewers", Role.OPERATOR: "operators", Role.ADMIN: "admins", Role.ROBOT: "robots"}

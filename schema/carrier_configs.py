@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 import strawberry
 
 import domain.carrier_configs
+import domain.credentials
 from domain.carrier_configs import UNSET, CarrierConfigChanges, ShippingDefaultsChanges
 from domain.carriers import Carrier
 from domain.errors import invalid
@@ -60,6 +61,9 @@ class CarrierConfig:
     dispatch_stage: str | None = strawberry.field(
         description="Orders of that stage are ready for this carrier; null is any stage."
     )
+    max_concurrent_leases: int = strawberry.field(
+        description="How many items robots may work on at once with this login; many portals allow one session."
+    )
     shipping_defaults: ShippingDefaults = strawberry.field(description="For what an order does not say.")
     has_password: bool = strawberry.field(description="Whether a password is kept.  It is never shown.")
     password_updated_at: dt.datetime | None = strawberry.field(description="When the password was last set.")
@@ -75,6 +79,7 @@ class CarrierConfig:
             username=config.username,
             is_enabled=config.is_enabled,
             dispatch_stage=config.dispatch_stage,
+            max_concurrent_leases=config.max_concurrent_leases,
             shipping_defaults=ShippingDefaults.from_domain(config.shipping_defaults),
             has_password=config.has_password,
             password_updated_at=config.password_updated_at,
@@ -103,6 +108,13 @@ class CredentialKeysMissing(Error):
     @classmethod
     def from_domain(cls, error: domain.carrier_configs.CredentialKeysMissing) -> Self:
         return cls(code=ErrorCode.CREDENTIAL_KEYS_MISSING, message=error.message)
+
+
+@strawberry.type(description="The carrier's password cannot be decrypted; an admin can set it again.")
+class CredentialsUnreadable(Error):
+    @classmethod
+    def from_domain(cls, error: domain.credentials.CredentialsUnreadable) -> Self:
+        return cls(code=ErrorCode.CREDENTIALS_UNREADABLE, message=error.message)
 
 
 @strawberry.type
@@ -184,6 +196,10 @@ class UpsertCarrierConfigInput:
     )
     dispatch_stage: str | None = strawberry.field(
         default=strawberry.UNSET, description="Orders of that stage are ready for this carrier; null is any stage."
+    )
+    max_concurrent_leases: int | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="How many items robots may work on at once with this login, 1 to 100; 1 in a new config.",
     )
     shipping_defaults: ShippingDefaultsInput | None = strawberry.field(
         default=strawberry.UNSET, description="For what an order does not say."

@@ -15,13 +15,16 @@ from domain.pages import Direction
 from domain.robot_jobs import (
     ErrorType,
     FailureAction,
+    HeldBack,
     ItemSort,
     ItemStatus,
     JobSort,
     JobStatus,
     JobStatusUpdate,
     JobType,
+    LeaseState,
     OnInvalid,
+    Resolution,
     ResultStatus,
 )
 from domain.workspaces import Role
@@ -77,12 +80,34 @@ describe(
     UNKNOWN="None of the others.",
 )
 describe(
+    HeldBack,
+    "HeldBack",
+    "Why a claim brought less than was asked for.",
+    CARRIER_DISABLED="The workspace's config has this carrier switched off.",
+    ACCOUNT_BUSY="The account has as many leases as its config allows; claim again when one has ended.",
+)
+describe(
+    LeaseState,
+    "LeaseState",
+    "What a robot is to do with an item.",
+    GO_ON="The lease is renewed.",
+    STOP="The job was cancelled or has failed: do not submit the item.",
+    LOST="The lease has ended, perhaps for another robot: do not submit the item; report what you know by attempt.",
+)
+describe(
+    Resolution,
+    "Resolution",
+    "What was found out about a parcel of which nobody knew.",
+    FOUND="There is one.",
+    CONFIRMED_ABSENT="There is none.",
+)
+describe(
     JobStatusUpdate,
     "RobotJobStatusUpdate",
     "What a job may be set to.  It completes by itself with its last item, and a retry makes it PENDING.",
     PROCESSING="Taken up.",
     FAILED="Ended as a whole; what is open is closed as an error.",
-    CANCELLED="Ended by a person; what is open is closed as cancelled.",
+    CANCELLED="Ended by a person; what is open and was not submitted is closed as cancelled.",
 )
 describe(
     JobSort,

@@ -25,6 +25,9 @@ class ErrorCode(Enum):
     RESULT_CONFLICT = "RESULT_CONFLICT"
     INVALID_TRANSITION = "INVALID_TRANSITION"
     ITEMS_NOT_RETRYABLE = "ITEMS_NOT_RETRYABLE"
+    LEASE_LOST = "LEASE_LOST"
+    ORDER_SHIPPED_MEANWHILE = "ORDER_SHIPPED_MEANWHILE"
+    OUTCOME_NOT_OPEN = "OUTCOME_NOT_OPEN"
     CARRIER_CONFIG_DISABLED = "CARRIER_CONFIG_DISABLED"
     CARRIER_PASSWORD_MISSING = "CARRIER_PASSWORD_MISSING"  # noqa: S105 -- a code
     CREDENTIAL_KEYS_MISSING = "CREDENTIAL_KEYS_MISSING"
@@ -64,6 +67,9 @@ describe(
     RESULT_CONFLICT="The attempt is closed with another result; nothing changed.",
     INVALID_TRANSITION="The job cannot go from its state to that one; `job` shows it.",
     ITEMS_NOT_RETRYABLE="Some items cannot be retried; `refused` says why for each.",
+    LEASE_LOST="The lease has run out, was taken away or has ended: let go of the item.",
+    ORDER_SHIPPED_MEANWHILE="The item's order got a tracking number meanwhile: do not submit it.",
+    OUTCOME_NOT_OPEN="It is known how the item ended; nothing changed.",
     CARRIER_CONFIG_DISABLED="The config for that carrier is switched off.",
     CARRIER_PASSWORD_MISSING="The config for that carrier has no password.",  # noqa: S106 -- a description
     CREDENTIAL_KEYS_MISSING="The installation has no keys to keep passwords with.",

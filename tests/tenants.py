@@ -232,11 +232,11 @@ class Tenant:
             return await renew_leases(connection, [held(item) for item in items], lease_s=lease_s)
 
     async def run_out(self, *items: RobotJobItem) -> None:
-        """Their leases ran out a moment ago."""
+        """Their leases ran out a moment ago, unless they have ended."""
         async with self.work() as connection:
             await connection.execute(
                 sa.update(robot_job_items)
-                .where(robot_job_items.c.id.in_([item.id for item in items]))
+                .where(robot_job_items.c.lease_token.in_([held(item).token for item in items]))
                 .values(lease_expires_at=sa.func.clock_timestamp())
             )
 

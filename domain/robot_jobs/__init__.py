@@ -69,7 +69,7 @@ from domain.robot_jobs.queries import (
 )
 from domain.robot_jobs.results import ItemResult, RecordedResult, ResultStatus, update_job_item_result
 from domain.robot_jobs.retry import RetriedItems, retry_failed_items
-from domain.robot_jobs.status import JobStatusUpdate, update_job_status
+from domain.robot_jobs.status import JobStatusUpdate, cancel_robot_job, update_job_status
 from domain.robot_jobs.tables import (
     ClosedBy,
     ErrorType,
@@ -141,6 +141,7 @@ __all__ = [
     "RobotJobItemNotFound",
     "RobotJobNotFound",
     "StaleAttempt",
+    "cancel_robot_job",
     "claim_job_items",
     "create_robot_job",
     "end_expired_leases",

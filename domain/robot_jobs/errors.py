@@ -144,5 +144,6 @@ class OutcomeNotOpen(DomainError):
     code = "OUTCOME_NOT_OPEN"
 
     def __init__(self, item: RobotJobItem) -> None:
-        super().__init__(f"Item {item.id} is {item.status}, and it is known how it ended; nothing was changed.")
+        what = "it has not ended yet" if item.status.is_open else "it is known how it ended"
+        super().__init__(f"Item {item.id} is {item.status}, and {what}; nothing was changed.")
         self.item = item

@@ -58,10 +58,11 @@ async def end_expired_leases(connection: AsyncConnection, *, limit: int = BATCH)
     and events as for a result.  Locks the jobs, passing by those that somebody else has locked, then the items by id.
     For the system role (`enter_all_workspaces`).  A constant number of statements.
     """
-    found = (await connection.execute(_LOCK_JOBS, {"limit": limit})).all()
-    jobs = {row.id: RobotJob.from_row(row) for row in found}
-    if not jobs:
+    due = (await connection.scalars(_DUE, {"limit": limit})).all()
+    if not due:
         return ExpiredLeases([], 0, 0, 0, has_more=False)
+    found = await connection.execute(_LOCK_JOBS, {"job_ids": list(set(due))})
+    jobs = {row.id: RobotJob.from_row(row) for row in found}
     rows = (await connection.execute(_LOCK_EXPIRED, {"job_ids": list(jobs), "limit": limit})).all()
     expired = [(RobotJobItem.from_values(*row[1:]), int(row.expiries) + 1) for row in rows]
 
@@ -125,17 +126,16 @@ async def _requeue(
 
 
 _HAS_RUN_OUT = _item.lease_expires_at <= sa.func.clock_timestamp()
-_due = (
+_DUE = (
     sa.select(_item.job_id)
     .where(_HAS_RUN_OUT)
     .order_by(_item.lease_expires_at)
     .limit(sa.bindparam("limit", type_=sa.Integer()))
-    .subquery("due")
 )
 # SKIP LOCKED: of several jobs, one whose results are coming in now has its turn the next time.
 _LOCK_JOBS = (
     sa.select(robot_jobs)
-    .where(robot_jobs.c.id.in_(sa.select(_due.c.job_id)))
+    .where(robot_jobs.c.id == sa.func.any(array_parameter("job_ids", sa.Uuid())))
     .order_by(robot_jobs.c.id)
     .with_for_update(skip_locked=True)
 )

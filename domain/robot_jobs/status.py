@@ -85,6 +85,17 @@ async def update_job_status(
             raise InvalidTransition.of_job(job, status)
 
 
+async def cancel_robot_job(
+    connection: AsyncConnection, job_id: uuid.UUID, *, cancelled_by: str, reason: str | None = None
+) -> RobotJob:
+    """Begin nothing more of it; what was submitted is finished: see update_job_status.  Again changes nothing.
+
+    Raises InvalidInput, RobotJobNotFound, InvalidTransition.
+    """
+    reason = optional_text("reason", reason, at_most=ERROR_AT_MOST)
+    return await update_job_status(connection, job_id, JobStatus.CANCELLED, updated_by=cancelled_by, error=reason)
+
+
 async def _start(connection: AsyncConnection, job: RobotJob) -> RobotJob:
     now = await _now(connection)
     change = JobChange(replace(job, started_at=now, updated_at=now))

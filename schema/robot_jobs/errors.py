@@ -111,3 +111,29 @@ class ItemsNotRetryable(Error):
             refused=[ItemNotRetryable.from_domain(item) for item in error.items],
             job=RobotJob.from_domain(error.job),
         )
+
+
+@strawberry.type(
+    description="That is no lease of the item now: it has run out, was taken away, or the item is closed.  The same "
+    "for an item that is not in this workspace.  Do not submit it."
+)
+class LeaseLost(Error):
+    @classmethod
+    def from_domain(cls, error: jobs.LeaseLost) -> Self:
+        return cls(code=ErrorCode.LEASE_LOST, message=error.message)
+
+
+@strawberry.type(description="The item's order got a tracking number meanwhile.  Do not submit it.")
+class OrderShippedMeanwhile(Error):
+    @classmethod
+    def from_domain(cls, error: jobs.OrderShippedMeanwhile) -> Self:
+        return cls(code=ErrorCode.ORDER_SHIPPED_MEANWHILE, message=error.message)
+
+
+@strawberry.type(description="It is known how the item ended, or it has not ended yet.")
+class OutcomeNotOpen(Error):
+    item: RobotJobItem = strawberry.field(description="The item as it stands.")
+
+    @classmethod
+    def from_domain(cls, error: jobs.OutcomeNotOpen) -> Self:
+        return cls(code=ErrorCode.OUTCOME_NOT_OPEN, message=error.message, item=RobotJobItem.from_domain(error.item))

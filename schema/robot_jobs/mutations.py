@@ -19,6 +19,7 @@ from schema.robot_jobs.errors import (
     InvalidTransition,
     ItemNotRetryable,
     ItemsNotRetryable,
+    LeaseLost,
     OrdersRefused,
     ResultConflict,
     RobotJobItemNotFound,
@@ -89,6 +90,9 @@ class UpdateJobItemResultInput:
     item_id: strawberry.ID = strawberry.field(description="The item.")
     status: ResultStatus = strawberry.field(description="How it ended.")
     attempt: int | None = strawberry.field(default=None, description="Which try; left out, the current one.")
+    lease_token: strawberry.ID | None = strawberry.field(
+        default=None, description="The lease that it was done under, if any; `attempt` must go with it."
+    )
     tracking_number: str | None = strawberry.field(default=None, description="The pedido number, on success.")
     carrier_guide_number: str | None = strawberry.field(default=None, description="The guía number, if known.")
     error_type: ErrorType | None = strawberry.field(default=None, description="On error; left out, UNKNOWN.")
@@ -99,6 +103,7 @@ class UpdateJobItemResultInput:
             item_id=parse_id("itemId", self.item_id),
             status=self.status,
             attempt=self.attempt,
+            lease_token=parse_id("leaseToken", self.lease_token) if self.lease_token is not None else None,
             tracking_number=self.tracking_number,
             carrier_guide_number=self.carrier_guide_number,
             error_type=self.error_type,
@@ -153,7 +158,7 @@ CreateRobotJobResult = Annotated[
     strawberry.union("CreateRobotJobResult", description="Of createRobotJob."),
 ]
 UpdateJobItemResultResult = Annotated[
-    UpdateJobItemResultSuccess | StaleAttempt | ResultConflict | RobotJobItemNotFound | InvalidInput,
+    UpdateJobItemResultSuccess | StaleAttempt | ResultConflict | LeaseLost | RobotJobItemNotFound | InvalidInput,
     strawberry.union("UpdateJobItemResultResult", description="Of updateJobItemResult."),
 ]
 UpdateJobStatusResult = Annotated[
@@ -227,7 +232,7 @@ class RobotJobMutations:
 
     @mutation(
         "Take a job up, fail it or cancel it; the same status again changes nothing.  Failing closes every open item "
-        "as an error, cancelling as cancelled.",
+        "as an error, with an unknown outcome if a robot had submitted it; cancelling is cancelRobotJob.",
         roles=REPORTERS,
     )
     async def update_job_status(

@@ -12,7 +12,7 @@ import domain.robot_jobs
 from domain.carriers import Carrier
 from domain.events import EventType
 from domain.pages import Page, PageRequest
-from domain.robot_jobs import ErrorType, FailureAction, ItemStatus, JobStatus, JobType
+from domain.robot_jobs import ErrorType, FailureAction, ItemStatus, JobStatus, JobType, Resolution
 from schema.context import Info
 from schema.loaders import EventsOfJob, ItemsOfJob
 from schema.nodes import Node
@@ -96,6 +96,9 @@ class RobotJob(Node):
     error: str | None = strawberry.field(description="Why the job as a whole failed or was cancelled.")
     ship_again_reason: str | None = strawberry.field(
         description="Why orders that were shipped before go out once more; null in all other jobs."
+    )
+    cancel_requested_at: dt.datetime | None = strawberry.field(
+        description="When it was cancelled; until it is CANCELLED, what robots had submitted is being finished."
     )
     created_by: str = strawberry.field(description="The user id of who created it.")
     started_at: dt.datetime | None = strawberry.field(description="When the first item was taken up or closed.")
@@ -188,6 +191,7 @@ class RobotJob(Node):
             idempotency_key=job.idempotency_key,
             error=job.error,
             ship_again_reason=job.ship_again_reason,
+            cancel_requested_at=job.cancel_requested_at,
             created_by=job.created_by,
             started_at=job.started_at,
             completed_at=job.completed_at,
@@ -210,6 +214,15 @@ class Attempt:
     )
     started_at: dt.datetime | None = strawberry.field(description="When it began.")
     completed_at: dt.datetime = strawberry.field(description="When it ended.")
+    submitted_at: dt.datetime | None = strawberry.field(
+        description="When the robot pressed the portal's button, or was about to."
+    )
+    resolution: Resolution | None = strawberry.field(
+        description="What was found out when nobody knew whether there was a parcel."
+    )
+    resolved_by: str | None = strawberry.field(description="The user id of who found out.")
+    resolution_reason: str | None = strawberry.field(description="How it is known.")
+    resolved_at: dt.datetime | None = strawberry.field(description="When that was said.")
 
 
 @strawberry.type(description="One order within a job.")
@@ -234,6 +247,13 @@ class RobotJobItem(Node):
     )
     review_reason: str | None = strawberry.field(
         description="Why a person must look, such as that a parcel may exist twice."
+    )
+    leased_by: str | None = strawberry.field(description="The user id of the robot that works on it now.")
+    lease_expires_at: dt.datetime | None = strawberry.field(
+        description="Until when that robot has it, unless it renews its lease."
+    )
+    submitted_at: dt.datetime | None = strawberry.field(
+        description="When the robot pressed the portal's button in this try, or was about to."
     )
     last_retry_at: dt.datetime | None = strawberry.field(description="When it was last retried.")
     started_at: dt.datetime | None = strawberry.field(description="When this try began.")
@@ -269,6 +289,11 @@ class RobotJobItem(Node):
                 late_results=[JSON(late) for late in each.late_results],
                 started_at=each.started_at,
                 completed_at=each.completed_at,
+                submitted_at=each.submitted_at,
+                resolution=each.resolution,
+                resolved_by=each.resolved_by,
+                resolution_reason=each.resolution_reason,
+                resolved_at=each.resolved_at,
             )
             for each in found
         ]
@@ -290,6 +315,9 @@ class RobotJobItem(Node):
             error_message=item.error_message,
             outcome_unknown=item.outcome_unknown,
             review_reason=item.review_reason,
+            leased_by=item.leased_by,
+            lease_expires_at=item.lease_expires_at,
+            submitted_at=item.submitted_at,
             last_retry_at=item.last_retry_at,
             started_at=item.started_at,
             completed_at=item.completed_at,

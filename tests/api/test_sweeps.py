@@ -5,6 +5,7 @@ import datetime as dt
 import logging
 import socket
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 
@@ -13,8 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from api.app import create_app
-from api.settings import load_settings
-from api.sweeps import Sweep, Sweeps, sweeps_of
+from api.settings import Settings, load_settings
+from api.sweeps import Batch, Sweep, Sweeps, sweeps_of
 from api.tokens import Tokens
 from domain.robot_jobs import robot_jobs
 from domain.workspaces import SYSTEM_ROLE
@@ -49,7 +50,15 @@ async def other_pool(database: Database) -> AsyncIterator[Pool]:
 def sweep_of(
     work: Callable[[AsyncConnection], Awaitable[bool]], name: str = "crumbs", every_s: float = SOON_S
 ) -> Sweep:
-    return Sweep(name, every_s, work)
+    async def batch(connection: AsyncConnection) -> Batch:
+        return Batch(await work(connection))
+
+    return Sweep(name, every_s, batch)
+
+
+def removal_of(settings: Settings) -> Sweep | None:
+    """The sweep of old events, if the settings ask for it."""
+    return next((sweep for sweep in sweeps_of(settings) if sweep.name == "old events"), None)
 
 
 class Work:
@@ -183,7 +192,8 @@ async def test_it_ends_at_once_in_a_pause(pool: Pool) -> None:
 
 
 async def test_with_nothing_to_remove_it_costs_four_statements_an_hour(pool: Pool, engine: AsyncEngine) -> None:
-    (sweep,) = sweeps_of(load_settings())
+    sweep = removal_of(load_settings())
+    assert sweep is not None
 
     with counted_statements(engine) as sent:
         assert await Sweeps(pool, []).sweep(sweep) is False
@@ -215,7 +225,31 @@ async def test_the_server_removes_what_is_older_than_the_setting_says(
 
 
 def test_events_are_kept_for_90_days_by_default_and_with_0_for_ever() -> None:
-    (by_default,) = sweeps_of(load_settings())
+    by_default = removal_of(load_settings())
 
+    assert by_default is not None
     assert by_default.work.args == (dt.timedelta(days=90),)  # type: ignore[attr-defined]  # a partial
-    assert sweeps_of(load_settings(event_retention_days=0)) == []
+    assert removal_of(load_settings(event_retention_days=0)) is None
+
+
+async def test_with_no_lease_to_end_it_costs_three_statements(pool: Pool, engine: AsyncEngine) -> None:
+    [sweep] = [sweep for sweep in sweeps_of(load_settings()) if sweep.name == "expired leases"]
+
+    with counted_statements(engine) as sent:
+        assert await Sweeps(pool, []).sweep(sweep) is False
+
+    assert len(sent) == 3, "lock, enter, jobs"
+    assert sweep.every_s == 5
+
+
+async def test_the_server_ends_leases_that_run_out_and_wakes_who_follows(pool: Pool, tenant: Tenant) -> None:
+    [sweep] = [sweep for sweep in sweeps_of(load_settings()) if sweep.name == "expired leases"]
+    in_hand = await tenant.job(items=1)
+    [item] = (await tenant.claim()).items
+    await tenant.run_out(item)
+    told: list[uuid.UUID] = []
+
+    await Sweeps(pool, [], told.append).sweep(sweep)
+
+    assert told == [in_hand.job.id, tenant.workspace_id]
+    assert (await tenant.item(item)).attempt == 2

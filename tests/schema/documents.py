@@ -47,6 +47,45 @@ RETRY = (
     } }"""
     + FAILED
 )
+CLAIM = (
+    """mutation ($input: ClaimJobItemsInput!) { claimJobItems(input: $input) { __typename ...Failed
+        ... on ClaimJobItemsSuccess {
+            items { leaseToken expiresAt item { id status attempt valueSent leasedBy leaseExpiresAt submittedAt } }
+            credentials { username password } heldBack leaseSeconds
+        }
+    } }"""
+    + FAILED
+)
+RENEW = (
+    """mutation ($input: RenewLeasesInput!) { renewLeases(input: $input) { __typename ...Failed
+        ... on RenewLeasesSuccess { leases { itemId state expiresAt } }
+    } }"""
+    + FAILED
+)
+MARK = (
+    """mutation ($input: MarkItemSubmittingInput!) { markItemSubmitting(input: $input) { __typename ...Failed
+        ... on MarkItemSubmittingSuccess { item { id status submittedAt } }
+    } }"""
+    + FAILED
+)
+CANCEL = (
+    """mutation ($input: CancelRobotJobInput!) { cancelRobotJob(input: $input) { __typename ...Failed
+        ... on CancelRobotJobSuccess { job { id status cancelledCount cancelRequestedAt error } }
+        ... on InvalidTransition { job { id status } }
+    } }"""
+    + FAILED
+)
+RESOLVE = (
+    """mutation ($input: ResolveUnknownOutcomeInput!) { resolveUnknownOutcome(input: $input) { __typename ...Failed
+        ... on ResolveUnknownOutcomeSuccess {
+            item { id status trackingNumber outcomeUnknown
+                attempts { attempt status submittedAt resolution resolvedBy resolutionReason resolvedAt } }
+            job { id status successCount errorCount } replayed
+        }
+        ... on OutcomeNotOpen { item { id status outcomeUnknown } }
+    } }"""
+    + FAILED
+)
 IMPORT = (
     """mutation ($input: ImportOrdersInput!) { importOrders(input: $input) { __typename ...Failed
         ... on ImportOrdersSuccess {
@@ -68,6 +107,7 @@ UPDATE_ORDER = (
 )
 CONFIG_FIELDS = """
 fragment Config on CarrierConfig { id carrier username isEnabled dispatchStage hasPassword passwordUpdatedAt
+    maxConcurrentLeases
     createdAt updatedAt updatedBy
     shippingDefaults { declaredValueCop weightKg heightCm lengthCm widthCm reference
         unitsByTotal { fromTotalCop units } } }"""

@@ -29,6 +29,9 @@ def _carrier(_found: str, _own: str) -> str:
     return "COORDINADORA"
 
 
+_NOBODYS = "01890000-0000-7000-8000-000000000000"
+
+
 def _one(found: str, _own: str) -> str:
     return found
 
@@ -50,6 +53,41 @@ ID_OPERATIONS: dict[str, IdOperation] = {
         "item", d.REPORT, _input(itemId=_one, status=lambda *_: "SUCCESS", trackingNumber=lambda *_: "P-1")
     ),
     "updateJobStatus.input.jobId": IdOperation("job", d.SET_STATUS, _input(jobId=_one, status=lambda *_: "FAILED")),
+    "updateJobItemResult.input.leaseToken": IdOperation(
+        "item",
+        d.REPORT,
+        _input(
+            itemId=lambda *_: _NOBODYS,
+            status=lambda *_: "SUCCESS",
+            attempt=lambda *_: 1,
+            trackingNumber=lambda *_: "P-1",
+            leaseToken=_one,
+        ),
+    ),
+    "renewLeases.input.leases.itemId": IdOperation(
+        "item",
+        d.RENEW,
+        _input(leases=lambda found, _: [{"itemId": found, "leaseToken": _NOBODYS}]),
+        role=Role.ROBOT,
+    ),
+    "renewLeases.input.leases.leaseToken": IdOperation(
+        "item",
+        d.RENEW,
+        _input(leases=lambda found, _: [{"itemId": _NOBODYS, "leaseToken": found}]),
+        role=Role.ROBOT,
+    ),
+    "markItemSubmitting.input.itemId": IdOperation(
+        "item", d.MARK, _input(itemId=_one, leaseToken=lambda *_: _NOBODYS), role=Role.ROBOT
+    ),
+    "markItemSubmitting.input.leaseToken": IdOperation(
+        "item", d.MARK, _input(itemId=lambda *_: _NOBODYS, leaseToken=_one), role=Role.ROBOT
+    ),
+    "cancelRobotJob.input.jobId": IdOperation("job", d.CANCEL, _input(jobId=_one)),
+    "resolveUnknownOutcome.input.itemId": IdOperation(
+        "item",
+        d.RESOLVE,
+        _input(itemId=_one, confirmedAbsent=lambda *_: True, reason=lambda *_: "Looked."),
+    ),
     "retryFailedItems.input.jobId": IdOperation("job", d.RETRY, _input(jobId=_one)),
     "retryFailedItems.input.itemIds": IdOperation("item", d.RETRY, _input(jobId=lambda _, own: own, itemIds=_list)),
     "updateOrder.input.orderId": IdOperation("order", d.UPDATE_ORDER, _input(orderId=_one, city=lambda *_: "Cali")),

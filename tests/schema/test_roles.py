@@ -22,7 +22,7 @@ OPERATES = frozenset({"operator", "admin"})
 PEOPLE = frozenset({"viewer", "operator", "admin"})
 ADMINISTERS = frozenset({"admin"})
 REPORTS = frozenset({"operator", "admin", "robot"})
-ADMINISTERS = frozenset({"admin"})
+ROBOTS = frozenset({"robot"})
 # Whoever has a good token, be it member of a workspace or not.
 KNOWN = READS | {"member of none", "non-member", "elsewhere"}
 
@@ -63,6 +63,15 @@ MUTATIONS: dict[str, tuple[str, dict[str, object], frozenset[str]]] = {
     "createApiKey": (d.CREATE_KEY, {"input": {"name": "robot 1", "expiresInDays": -1}}, ADMINISTERS),
     "revokeApiKey": (d.REVOKE_KEY, {"input": {"apiKeyId": UNKNOWN}}, ADMINISTERS),
     "updateJobStatus": (d.SET_STATUS, {"input": {"jobId": UNKNOWN, "status": "FAILED"}}, REPORTS),
+    "claimJobItems": (d.CLAIM, {"input": {"carrier": "COORDINADORA"}}, ROBOTS),
+    "renewLeases": (d.RENEW, {"input": {"leases": [{"itemId": UNKNOWN, "leaseToken": UNKNOWN}]}}, ROBOTS),
+    "markItemSubmitting": (d.MARK, {"input": {"itemId": UNKNOWN, "leaseToken": UNKNOWN}}, ROBOTS),
+    "cancelRobotJob": (d.CANCEL, {"input": {"jobId": UNKNOWN}}, OPERATES),
+    "resolveUnknownOutcome": (
+        d.RESOLVE,
+        {"input": {"itemId": UNKNOWN, "confirmedAbsent": True, "reason": "Looked."}},
+        REPORTS,
+    ),
     "upsertCarrierConfig": (d.UPSERT_CONFIG, {"input": {"carrier": "COORDINADORA", "username": ""}}, ADMINISTERS),
     "deleteCarrierConfig": (d.DELETE_CONFIG, {"input": {"carrier": "COORDINADORA"}}, ADMINISTERS),
 }
@@ -143,6 +152,7 @@ def test_each_field_says_for_whom_it_is() -> None:
     words |= {
         REPORTS: "operators, admins and robots",
         ADMINISTERS: "admins",
+        ROBOTS: "robots",
         PEOPLE: "viewers, operators and admins",
         KNOWN: "everyone with a good token",
     }
