@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from domain.errors import DomainError
 from domain.robot_jobs import ItemStatus, robot_job_items
@@ -62,3 +62,17 @@ def counted_statements(engine: AsyncEngine) -> Iterator[list[str]]:
         yield sent
     finally:
         sa.event.remove(engine.sync_engine, "before_cursor_execute", note)
+
+
+async def until_blocked(tenant: Tenant, count: int, *, by: AsyncConnection) -> None:
+    """Until so many sessions wait for that one, directly or behind another."""
+    holder = await by.scalar(sa.text("SELECT pg_backend_pid()"))
+    behind = sa.text(
+        "WITH RECURSIVE behind (pid) AS (SELECT CAST(:holder AS int) UNION "
+        "SELECT a.pid FROM pg_stat_activity a, behind b "
+        "WHERE a.datname = current_database() AND b.pid = ANY (pg_blocking_pids(a.pid))) "
+        "SELECT count(*) - 1 FROM behind"
+    )
+    async with asyncio.timeout(20), tenant.engine.connect() as connection:
+        while await connection.scalar(behind, {"holder": holder}) != count:
+            await connection.rollback()

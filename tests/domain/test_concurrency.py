@@ -6,9 +6,6 @@ import random
 from collections import Counter
 from collections.abc import Awaitable
 
-import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from domain.dispatch_problems import DispatchProblemCode
 from domain.errors import DomainError
 from domain.events import EventType
@@ -28,7 +25,7 @@ from domain.robot_jobs import (
     RobotJobItem,
     list_robot_jobs,
 )
-from tests.domain.ledger import assert_adds_up, at_once
+from tests.domain.ledger import assert_adds_up, at_once, until_blocked
 from tests.tenants import Tenant, csv_of
 
 _ACTIVE = JobFilter(statuses=(JobStatus.PENDING, JobStatus.PROCESSING))
@@ -221,25 +218,11 @@ async def test_imports_that_take_turns_do_not_wait_in_a_circle(tenant: Tenant) -
         async with tenant.work() as first:
             await import_orders(first, workspace_id=tenant.workspace_id, csv_text=csv_of("A"))
             slow = asyncio.create_task(tenant.orders_named("A", "B", "C"))
-            await _until_blocked(tenant, 1, by=first)
-        await _until_blocked(tenant, 1, by=last)  # A is there, slow has made B and waits for C
+            await until_blocked(tenant, 1, by=first)
+        await until_blocked(tenant, 1, by=last)  # A is there, slow has made B and waits for C
         quick = asyncio.create_task(tenant.orders_named("A", "B"))
-        await _until_blocked(tenant, 2, by=last)  # quick waits for slow
+        await until_blocked(tenant, 2, by=last)  # quick waits for slow
     async with asyncio.timeout(20):
         await asyncio.gather(slow, quick)
 
     assert len((await tenant.contents())["orders"]) == 3
-
-
-async def _until_blocked(tenant: Tenant, count: int, *, by: AsyncConnection) -> None:
-    """Until so many sessions wait for that one, directly or behind another."""
-    holder = await by.scalar(sa.text("SELECT pg_backend_pid()"))
-    behind = sa.text(
-        "WITH RECURSIVE behind (pid) AS (SELECT CAST(:holder AS int) UNION "
-        "SELECT a.pid FROM pg_stat_activity a, behind b "
-        "WHERE a.datname = current_database() AND b.pid = ANY (pg_blocking_pids(a.pid))) "
-        "SELECT count(*) - 1 FROM behind"
-    )
-    async with asyncio.timeout(20), tenant.engine.connect() as connection:
-        while await connection.scalar(behind, {"holder": holder}) != count:
-            await connection.rollback()

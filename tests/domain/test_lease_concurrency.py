@@ -5,9 +5,23 @@ import itertools
 import random
 import uuid
 
+import sqlalchemy as sa
+
+from domain.carriers import Carrier
 from domain.errors import DomainError
-from domain.robot_jobs import ErrorType, ItemStatus, JobStatus, RecordedResult, RobotJobItem
-from tests.domain.ledger import assert_adds_up, at_once
+from domain.robot_jobs import (
+    ErrorType,
+    HeldBack,
+    ItemStatus,
+    JobStatus,
+    RecordedResult,
+    RobotJobItem,
+    claim_job_items,
+    robot_job_items,
+    robot_jobs,
+)
+from domain.workspaces import Role
+from tests.domain.ledger import assert_adds_up, at_once, until_blocked
 from tests.tenants import Tenant
 
 ROBOTS = 8
@@ -37,6 +51,47 @@ async def test_one_login_is_used_once_however_many_claim(tenant: Tenant) -> None
     claims = await asyncio.gather(*(tenant.claim(5) for _ in range(ROBOTS)))
 
     assert sum(len(claim.items) for claim in claims) == 2
+
+
+async def test_a_claim_waits_until_the_leases_of_another_can_be_counted(tenant: Tenant) -> None:
+    await tenant.job(items=2)
+    async with tenant.work(Role.ROBOT) as first:
+        claimed = await claim_job_items(
+            first, Carrier.COORDINADORA, workspace_id=tenant.workspace_id, claimed_by="first"
+        )
+        second = asyncio.create_task(tenant.claim())
+        await until_blocked(tenant, 1, by=first)
+    async with asyncio.timeout(20):
+        assert (len(claimed.items), (await second).held_back) == (1, HeldBack.ACCOUNT_BUSY)
+
+
+async def test_a_claim_passes_by_what_is_locked_while_it_holds_items(tenant: Tenant) -> None:
+    """Results wait for items that a claim has locked: a claim that waited for others would close the circle."""
+    await tenant.configure(max_concurrent_leases=5)
+    in_hand = await tenant.job(items=3)
+    await tenant.set_status(in_hand.job.id, JobStatus.PROCESSING)
+    locked, *free = in_hand.items
+    async with tenant.work() as busy:
+        await busy.execute(sa.select(robot_jobs).where(robot_jobs.c.id == in_hand.job.id).with_for_update())
+        await busy.execute(sa.select(robot_job_items).where(robot_job_items.c.id == locked.id).with_for_update())
+
+        async with asyncio.timeout(20):
+            claimed = await tenant.claim(3)
+
+    assert [item.id for item in claimed.items] == [item.id for item in free]
+
+
+async def test_a_sweep_passes_by_a_job_that_is_locked(tenant: Tenant) -> None:
+    in_hand = await tenant.job(items=1)
+    [item] = (await tenant.claim()).items
+    await tenant.run_out(item)
+    async with tenant.work() as busy:
+        await busy.execute(sa.select(robot_jobs).where(robot_jobs.c.id == in_hand.job.id).with_for_update())
+
+        async with asyncio.timeout(20):
+            assert (await tenant.sweep()).count == 0
+
+    assert (await tenant.sweep()).count == 1
 
 
 async def test_a_result_and_the_sweep_at_once_count_the_item_once(tenant: Tenant) -> None:
