@@ -66,7 +66,7 @@ async def claim_job_items(
 
     Never more at once with one login than its config allows (one, when there is no config), none while the config is
     switched off, and none whose order has meanwhile got a tracking number.  The first item taken up starts its job.
-    Claims with one login wait for each other; then the jobs that begin are locked by id, then what items are free.
+    Claims with one login wait for each other and for nobody else; then the jobs that begin are locked, then items.
     A constant number of statements.  Raises InvalidInput.
     """
     problems = [*_lease_problems(lease_s)]
@@ -201,7 +201,7 @@ _LEASE = (
 
 
 async def _lock_pending_jobs(connection: AsyncConnection, job_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, RobotJob]:
-    """Those that are pending still, under their locks."""
+    """Those that are pending still, under their locks; what somebody else has locked is left for the next claim."""
     rows = await connection.execute(
         sa.select(robot_jobs)
         .where(
@@ -209,7 +209,7 @@ async def _lock_pending_jobs(connection: AsyncConnection, job_ids: Sequence[uuid
             robot_jobs.c.status == JobStatus.PENDING.value,
         )
         .order_by(robot_jobs.c.id)
-        .with_for_update(),
+        .with_for_update(skip_locked=True),
         {"job_ids": list(job_ids)},
     )
     return {row.id: RobotJob.from_row(row) for row in rows}

@@ -81,6 +81,19 @@ async def test_a_claim_passes_by_what_is_locked_while_it_holds_items(tenant: Ten
     assert [item.id for item in claimed.items] == [item.id for item in free]
 
 
+async def test_a_claim_passes_by_a_job_that_is_locked(tenant: Tenant) -> None:
+    await tenant.configure(max_concurrent_leases=5)
+    first, second = await tenant.job(items=1), await tenant.job(items=1)
+    async with tenant.work() as busy:
+        await busy.execute(sa.select(robot_jobs).where(robot_jobs.c.id == first.job.id).with_for_update())
+
+        async with asyncio.timeout(20):
+            claimed = await tenant.claim(2)
+
+    assert [item.id for item in claimed.items] == [second.items[0].id]
+    assert [item.id for item in (await tenant.claim(2)).items] == [first.items[0].id]
+
+
 async def test_a_sweep_passes_by_a_job_that_is_locked(tenant: Tenant) -> None:
     in_hand = await tenant.job(items=1)
     [item] = (await tenant.claim()).items
