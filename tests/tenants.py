@@ -211,7 +211,8 @@ class Tenant:
                 connection, job_id, status, updated_by=self.user(Role.OPERATOR), error=error, error_type=error_type
             )
 
-    async def claim(self, limit: int = 1, *, lease_s: int = 300, robot: str = "robot") -> ClaimedItems:
+    async def claim(self, limit: int = 1, *, lease_s: int = 3_600, robot: str = "robot") -> ClaimedItems:
+        """For longer than a run of all tests: a sweep serves every tenant of the database."""
         async with self.work(Role.ROBOT) as connection:
             return await claim_job_items(
                 connection,
@@ -227,7 +228,7 @@ class Tenant:
         async with self.work(Role.ROBOT) as connection:
             return await mark_item_submitting(connection, held(item))
 
-    async def renew(self, *items: RobotJobItem, lease_s: int = 300) -> list[RenewedLease]:
+    async def renew(self, *items: RobotJobItem, lease_s: int = 3_600) -> list[RenewedLease]:
         async with self.work(Role.ROBOT) as connection:
             return await renew_leases(connection, [held(item) for item in items], lease_s=lease_s)
 

@@ -66,11 +66,14 @@ async def test_it_may_not_read_what_it_does_not_need(
 @pytest.mark.parametrize(
     "statement",
     [
-        "INSERT INTO events (workspace_id, stream_id, seq, id, type, payload)"
-        " SELECT workspace_id, stream_id, seq + 90, gen_random_uuid(), type, payload FROM events",
         "UPDATE events SET payload = '{}'",
-        "UPDATE robot_jobs SET status = 'cancelled'",
-        "UPDATE robot_job_items SET tracking_number = '1'",
+        "UPDATE robot_jobs SET total_items = 1",
+        "UPDATE robot_jobs SET workspace_id = gen_random_uuid()",
+        "UPDATE robot_job_items SET value_sent = '{}'",
+        "UPDATE robot_job_items SET order_id = gen_random_uuid()",
+        "UPDATE robot_job_attempts SET status = 'success'",
+        "DELETE FROM robot_job_attempts",
+        "UPDATE orders SET tracking_number = '1'",
         "DELETE FROM robot_job_items",
         "DELETE FROM robot_jobs",
         "DELETE FROM workspaces",

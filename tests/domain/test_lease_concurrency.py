@@ -4,8 +4,11 @@ import asyncio
 import itertools
 import random
 import uuid
+from collections.abc import Sequence
 
+import pytest
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.carriers import Carrier
 from domain.errors import DomainError
@@ -15,8 +18,10 @@ from domain.robot_jobs import (
     ItemStatus,
     JobStatus,
     RecordedResult,
+    RobotJob,
     RobotJobItem,
     claim_job_items,
+    leases,
     robot_job_items,
     robot_jobs,
 )
@@ -92,6 +97,24 @@ async def test_a_claim_passes_by_a_job_that_is_locked(tenant: Tenant) -> None:
 
     assert [item.id for item in claimed.items] == [second.items[0].id]
     assert [item.id for item in (await tenant.claim(2)).items] == [first.items[0].id]
+
+
+async def test_what_was_closed_since_the_claim_looked_is_not_leased(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await tenant.configure(max_concurrent_leases=5)
+    in_hand = await tenant.job(items=2)
+    lock_jobs = leases._lock_pending_jobs
+
+    async def late(connection: AsyncConnection, job_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, RobotJob]:
+        await tenant.succeed(in_hand.items[0])  # by an orchestrator without leases
+        return await lock_jobs(connection, job_ids)
+
+    monkeypatch.setattr(leases, "_lock_pending_jobs", late)
+    claimed = await tenant.claim(2)
+
+    assert [item.id for item in claimed.items] == [in_hand.items[1].id]
+    await assert_adds_up(tenant, in_hand.job.id)
 
 
 async def test_a_sweep_passes_by_a_job_that_is_locked(tenant: Tenant) -> None:

@@ -34,7 +34,7 @@ from tests.tenants import Tenant
 async def test_a_claimed_item_is_leased_and_its_job_begins(tenant: Tenant) -> None:
     in_hand = await tenant.job(items=2)
 
-    claimed = await tenant.claim(lease_s=60)
+    claimed = await tenant.claim(lease_s=3_000)
 
     [item] = claimed.items
     assert (item.id, item.status, item.attempt) == (in_hand.items[0].id, ItemStatus.PROCESSING, 1)
@@ -42,7 +42,7 @@ async def test_a_claimed_item_is_leased_and_its_job_begins(tenant: Tenant) -> No
     assert item.lease_token is not None
     assert item.lease_expires_at is not None
     assert item.started_at is not None
-    assert dt.timedelta(seconds=59) < item.lease_expires_at - item.started_at < dt.timedelta(seconds=61)
+    assert dt.timedelta(seconds=2_999) < item.lease_expires_at - item.started_at < dt.timedelta(seconds=3_001)
     [job] = claimed.jobs
     assert (job.status, job.started_at) == (JobStatus.PROCESSING, item.started_at)
     assert [event.type for event in await tenant.events(job.id)] == [EventType.JOB_SUBMITTED, EventType.JOB_STARTED]
@@ -187,7 +187,7 @@ async def test_nothing_of_a_cancelled_job_is_submitted(tenant: Tenant) -> None:
 async def test_renewals_say_go_on_stop_or_lost(tenant: Tenant, other_tenant: Tenant) -> None:
     await tenant.configure(max_concurrent_leases=5)
     first, second, third = [await tenant.job(items=1) for _ in range(3)]
-    going, stopped, lost = (await tenant.claim(3)).items
+    going, stopped, lost = (await tenant.claim(3, lease_s=300)).items
     assert [going.job_id, stopped.job_id, lost.job_id] == [first.job.id, second.job.id, third.job.id]
     await tenant.set_status(second.job.id, JobStatus.FAILED)
     await tenant.run_out(lost)
@@ -228,14 +228,14 @@ async def test_the_clock_of_a_process_changes_nothing(tenant: Tenant, monkeypatc
     wrong = time.time() + 7_200
     monkeypatch.setattr(time, "time", lambda: wrong)
 
-    [item] = (await tenant.claim(lease_s=60)).items
-    [renewed] = await tenant.renew(item, lease_s=60)
+    [item] = (await tenant.claim(lease_s=3_000)).items
+    [renewed] = await tenant.renew(item, lease_s=3_000)
 
     async with tenant.work() as connection:
         now = await connection.scalar(sa.select(sa.func.clock_timestamp()))
     assert renewed.expires_at is not None
     assert now is not None
-    assert dt.timedelta(0) < renewed.expires_at - now < dt.timedelta(seconds=61)
+    assert dt.timedelta(0) < renewed.expires_at - now < dt.timedelta(seconds=3_001)
     assert (await tenant.sweep()).count == 0
 
 
@@ -432,7 +432,7 @@ async def test_a_proof_beats_the_unknown_outcome_and_an_error_does_not(tenant: T
 
 async def test_a_lease_that_runs_is_left_alone(tenant: Tenant) -> None:
     await tenant.job(items=1)
-    await tenant.claim(lease_s=30)
+    await tenant.claim()
 
     assert (await tenant.sweep()).count == 0
 
