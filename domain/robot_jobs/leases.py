@@ -128,13 +128,15 @@ _config = (
     )
     .subquery("config")
 )
+# From the leases that there are to their jobs, whatever the planner thinks of how many items a job has.
+_leased = sa.select(_item.job_id).where(_item.lease_expires_at.is_not(None)).cte("leased").prefix_with("MATERIALIZED")
 # A lease that has run out still counts until the sweep has ended it: its robot may be logged in.
 _ACCOUNT = sa.select(
     sa.func.coalesce(sa.select(_config.c.is_enabled).scalar_subquery(), sa.true()).label("is_enabled"),
     sa.func.coalesce(sa.select(_config.c.max_concurrent_leases).scalar_subquery(), 1).label("max_concurrent_leases"),
     sa.select(sa.func.count())
-    .select_from(robot_job_items.join(robot_jobs, robot_jobs.c.id == _item.job_id))
-    .where(_item.lease_expires_at.is_not(None), _of_account)
+    .select_from(_leased.join(robot_jobs, robot_jobs.c.id == _leased.c.job_id))
+    .where(_of_account)
     .scalar_subquery()
     .label("leases"),
 )

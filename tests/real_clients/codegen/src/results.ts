@@ -27,6 +27,7 @@ export function inWords(result: ReportMutation["updateJobItemResult"]): string {
       return `already ${result.item.status}`;
     case "InvalidInput":
       return result.problems.map(({ path, message }) => `${path}: ${message}`).join("; ");
+    case "LeaseLost":
     case "RobotJobItemNotFound":
       return result.message;
     default:
