@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from graphql import (
     DocumentNode,
@@ -106,9 +106,7 @@ class Document:
 
     def _measure(self, schema: GraphQLSchema, name: str | None) -> Measured:
         if (known := self._measured.get(name)) is None:
-            operation = next(
-                each for each in self._operations if name is None or (each.name is not None and each.name.value == name)
-            )
+            operation = cast(OperationDefinitionNode, self._find(name))  # valid, and not one of several
             known = self._measured[name] = Measured(schema, self.node, operation)
         return known
 
