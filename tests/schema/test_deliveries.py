@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
+from graphql import ExecutionResult, GraphQLError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from api.database import owner_engine
@@ -17,7 +18,7 @@ from domain.workspaces import Membership, Role, enter_as_owner, set_member
 from schema import deliveries, schema, streams
 from schema.deliveries import Audience, Audiences, ClientGone
 from schema.documents import find_document
-from schema.followers import Follower
+from schema.followers import Follower, Message
 from schema.limits import Limits
 from schema.robot_jobs import feeds
 from tests.conftest import Database
@@ -402,6 +403,17 @@ async def test_an_error_is_nobody_elses(
     assert [each["item"]["order"]["address"] for each in told] == ["Calle 1 # 2-3"] * 3
     assert message.made == {}
     assert reads.count == 4
+
+
+def test_an_error_met_at_once_is_nobody_elses(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    audience = Audiences(schema._schema).find(find_document(FOLLOW_ITEMS, Limits()), None, {}, "all")
+    results = iter([ExecutionResult(None, [GraphQLError("of one follower")]), ExecutionResult({"told": True})])
+    monkeypatch.setattr(audience, "_execute", lambda *_: next(results))
+    message, context = Message(1, None), api.nobody().context()
+
+    assert audience.payload_at_once(message, context) is None
+    assert message.made == {}
+    assert audience.payload_at_once(message, context) == b'{"data":{"told":true}}'
 
 
 async def test_what_is_made_of_a_message_goes_with_those_it_was_made_for(
