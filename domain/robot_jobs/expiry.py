@@ -125,7 +125,8 @@ async def _requeue(
         )
 
 
-_HAS_RUN_OUT = _item.lease_expires_at <= sa.func.clock_timestamp()
+# Not clock_timestamp(): what may change while a statement runs is compared with every lease that there is.
+_HAS_RUN_OUT = _item.lease_expires_at <= sa.func.statement_timestamp()
 _DUE = (
     sa.select(_item.job_id)
     .where(_HAS_RUN_OUT)

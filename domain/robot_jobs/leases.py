@@ -120,6 +120,8 @@ _of_account = sa.and_(
     robot_jobs.c.workspace_id == sa.bindparam("workspace_id", type_=sa.Uuid()),
     robot_jobs.c.carrier == sa.bindparam("carrier", type_=sa.Text()),
 )
+# Literals, not parameters: whoever plans it must see that the partial indexes hold what is asked for.
+_IS_ACTIVE = sa.text("robot_jobs.status IN ('pending', 'processing')")
 _config = (
     sa.select(carrier_configs.c.is_enabled, carrier_configs.c.max_concurrent_leases)
     .where(
@@ -128,15 +130,20 @@ _config = (
     )
     .subquery("config")
 )
-# From the leases that there are to their jobs, whatever the planner thinks of how many items a job has.
-_leased = sa.select(_item.job_id).where(_item.lease_expires_at.is_not(None)).cte("leased").prefix_with("MATERIALIZED")
+# Of the account's own jobs, which are few: what others have leased, and how much, makes no difference.
+_leased = (
+    sa.select(_item.id)
+    .where(_item.job_id == robot_jobs.c.id, _item.lease_expires_at.is_not(None))
+    .correlate(robot_jobs)
+    .lateral("leased")
+)
 # A lease that has run out still counts until the sweep has ended it: its robot may be logged in.
 _ACCOUNT = sa.select(
     sa.func.coalesce(sa.select(_config.c.is_enabled).scalar_subquery(), sa.true()).label("is_enabled"),
     sa.func.coalesce(sa.select(_config.c.max_concurrent_leases).scalar_subquery(), 1).label("max_concurrent_leases"),
     sa.select(sa.func.count())
-    .select_from(_leased.join(robot_jobs, robot_jobs.c.id == _leased.c.job_id))
-    .where(_of_account)
+    .select_from(robot_jobs.join(_leased, sa.true()))
+    .where(_of_account, _IS_ACTIVE)
     .scalar_subquery()
     .label("leases"),
 )
@@ -146,7 +153,6 @@ _IS_UNSHIPPED = sa.or_(
     orders.c.tracking_number.is_(None),
     orders.c.tracking_number == _item.previous_tracking_number,
 )
-# Literals, not parameters: whoever plans it must see that the partial indexes hold what is asked for.
 _pending = (
     sa.select(_item.id)
     .join(orders, orders.c.id == _item.order_id)
@@ -162,7 +168,7 @@ _CANDIDATES = (
     .where(
         _of_account,
         robot_jobs.c.job_type == sa.literal_column(f"'{JobType.CREATE_SHIPMENT}'"),
-        sa.text("robot_jobs.status IN ('pending', 'processing')"),
+        _IS_ACTIVE,
     )
     .order_by(robot_jobs.c.id, _pending.c.id)
     .limit(sa.bindparam("limit", type_=sa.Integer()))

@@ -221,13 +221,14 @@ robot_job_items = sa.Table(
         unique=True,
         postgresql_where=sa.text(f"{_ACTIVE} OR outcome_unknown"),
     ),
-    # Both hold only what is in hand, however many items have been closed.
+    # These hold only what is in hand, however many items have been closed.
     sa.Index("ix_robot_job_items_pending", "job_id", "id", postgresql_where=sa.text("status = 'pending'")),
     sa.Index(
         "ix_robot_job_items_lease_expires_at",
         "lease_expires_at",
         postgresql_where=sa.text("lease_expires_at IS NOT NULL"),
     ),
+    sa.Index("ix_robot_job_items_leased", "job_id", postgresql_where=sa.text("lease_expires_at IS NOT NULL")),
     comment="One order within a job.  Its tenant is its job's: the policy goes through the parent.",
 )
 

@@ -21,11 +21,17 @@ CLOSED = """
     SELECT gen_random_uuid(), :job_id, id, 'cancelled', now(), 'system' FROM orders
     WHERE workspace_id = :workspace_id AND reference LIKE 'ORD-%' AND address = ''
 """
+LEASED = """
+    INSERT INTO robot_job_items (id, job_id, order_id, status, lease_token, leased_by, lease_expires_at, started_at)
+    SELECT gen_random_uuid(), :job_id, id, 'processing', gen_random_uuid(), 'a robot', now() + interval '1 day', now()
+    FROM orders
+    WHERE workspace_id = :workspace_id AND reference LIKE 'ORD-%' AND address = ''
+"""
 
 
 @pytest.fixture(scope="module")
 async def full(database: Database, engine: AsyncEngine) -> tuple[Tenant, JobInHand]:
-    """One of two workspaces that have done a lot, with an open job most of whose items are closed."""
+    """A workspace that has done a lot, with an open job most of whose items are closed; in another all are leased."""
     tenants = [await make_tenant(database.urls, engine) for _ in range(2)]
     for tenant in tenants:
         async with tenant.work() as connection:
@@ -34,11 +40,12 @@ async def full(database: Database, engine: AsyncEngine) -> tuple[Tenant, JobInHa
                 await connection.execute(
                     sa.text(statement), {name: given[name] for name in given if f":{name}" in statement}
                 )
-    tenant = tenants[0]
+    tenant, other = tenants
     await tenant.configure(max_concurrent_leases=50)
     in_hand = await tenant.job(items=30)
-    async with tenant.work() as connection:
-        await connection.execute(sa.text(CLOSED), {"job_id": in_hand.job.id, "workspace_id": tenant.workspace_id})
+    for each, job, items in ((tenant, in_hand.job, CLOSED), (other, (await other.job()).job, LEASED)):
+        async with each.work() as connection:
+            await connection.execute(sa.text(items), {"job_id": job.id, "workspace_id": each.workspace_id})
     superuser = create_async_engine(database.superuser_url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     async with superuser.connect() as connection:
         await connection.execute(sa.text("VACUUM ANALYZE orders, robot_jobs, robot_job_items, events"))
