@@ -22,6 +22,8 @@ class Carrier(StrEnum):
     """The carriers whose portals our robots know."""
 
     COORDINADORA = "coordinadora"
+    SANDBOX = "sandbox"
+    """A make-believe one that ships nothing: it serves the cities of Coordinadora."""
 
 
 def _search_text(column: str) -> sa.Column[str]:

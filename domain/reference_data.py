@@ -71,6 +71,8 @@ async def load_reference_data(connection: AsyncConnection) -> list[str]:
             actual = sum(counts(row) for row in rows)
             if actual != expected:
                 raise ReferenceDataError(f"{source.name}.csv holds {actual:,} {what}; {expected:,} are expected")
+        if source.table is carrier_coverage:  # the make-believe carrier serves the same cities
+            rows = [{"carrier": carrier.value, **row} for carrier in Carrier for row in rows]
         await _upsert(connection, source.table, rows)
         await _upsert(
             connection,
@@ -89,7 +91,6 @@ def _rows(source: _Source) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = list(csv.DictReader(io.StringIO(_read(source).decode(), newline="")))
     if source.table is carrier_coverage:
         for row in rows:
-            row["carrier"] = Carrier.COORDINADORA.value
             row["supports_cod"] = row["supports_cod"] == "true"
             row["dane_code"] = row["dane_code"] or None
     return rows

@@ -34,6 +34,9 @@ GRANTS = {
     # No UPDATE: only the system rewraps keys.  To replace a password is to delete and insert.
     "carrier_secrets": "SELECT, INSERT, DELETE",
     "credential_reads": APPEND,
+    "carrier_accounts": WRITE,
+    "robot_job_lookups": WRITE,
+    "reserved_numbers": APPEND,
 }
 
 # Of the role that serves all workspaces (`enter_all_workspaces`): what a shared reader or a sweep needs, and no more.
@@ -51,6 +54,11 @@ SYSTEM_GRANTS = {
     ),
     "robot_job_attempts": "SELECT, INSERT, UPDATE (late_results, late_result_at)",
     "events": "SELECT, INSERT, DELETE",
+    # Which account is served next.
+    "carrier_accounts": READ,
+    "orders": "SELECT (id, tracking_number)",
+    "carrier_configs": "SELECT (workspace_id, carrier, is_enabled, max_concurrent_leases)",
+    "robot_job_lookups": READ,
 }
 
 _CHANGED_MEANWHILE = {"42710", "23505", "XX000"}  # duplicate_object, unique_violation, tuple concurrently updated

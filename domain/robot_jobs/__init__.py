@@ -10,6 +10,7 @@ from domain.robot_jobs.errors import (
     ItemNotRetryable,
     ItemsNotRetryable,
     LeaseLost,
+    NumberAlreadyReserved,
     OrderShippedMeanwhile,
     OrdersRefused,
     OutcomeNotOpen,
@@ -26,7 +27,6 @@ from domain.robot_jobs.leases import (
     LeaseState,
     RenewedLease,
     claim_job_items,
-    mark_item_submitting,
     renew_leases,
 )
 from domain.robot_jobs.lists import (
@@ -44,6 +44,7 @@ from domain.robot_jobs.lists import (
     list_items_of_orders,
     list_robot_jobs,
 )
+from domain.robot_jobs.lookups import claim_lookups
 from domain.robot_jobs.outcomes import ResolvedOutcome, resolve_unknown_outcome
 from domain.robot_jobs.progress import estimate_completion, items_per_minute, percent_done
 from domain.robot_jobs.queries import (
@@ -67,9 +68,17 @@ from domain.robot_jobs.queries import (
     read_completions,
     read_completions_of_jobs,
 )
+from domain.robot_jobs.releases import (
+    ReleasedLease,
+    ReleasedLeases,
+    ReleaseReason,
+    ReleaseState,
+    release_job_items,
+)
 from domain.robot_jobs.results import ItemResult, RecordedResult, ResultStatus, update_job_item_result
 from domain.robot_jobs.retry import RetriedItems, retry_failed_items
 from domain.robot_jobs.status import JobStatusUpdate, cancel_robot_job, update_job_status
+from domain.robot_jobs.submitting import mark_item_submitting
 from domain.robot_jobs.tables import (
     ClosedBy,
     ErrorType,
@@ -83,6 +92,7 @@ from domain.robot_jobs.tables import (
     robot_job_items,
     robot_jobs,
 )
+from domain.robot_jobs.turns import list_workspaces_in_turn
 
 __all__ = [
     "ITEMS_PAGE_AT_MOST",
@@ -123,6 +133,7 @@ __all__ = [
     "JobWithItems",
     "LeaseLost",
     "LeaseState",
+    "NumberAlreadyReserved",
     "OnInvalid",
     "OrderSelection",
     "OrderShippedMeanwhile",
@@ -130,6 +141,10 @@ __all__ = [
     "OutcomeNotOpen",
     "Pace",
     "RecordedResult",
+    "ReleaseReason",
+    "ReleaseState",
+    "ReleasedLease",
+    "ReleasedLeases",
     "RenewedLease",
     "Resolution",
     "ResolvedOutcome",
@@ -143,6 +158,7 @@ __all__ = [
     "StaleAttempt",
     "cancel_robot_job",
     "claim_job_items",
+    "claim_lookups",
     "create_robot_job",
     "end_expired_leases",
     "estimate_completion",
@@ -161,12 +177,14 @@ __all__ = [
     "list_items_of_jobs",
     "list_items_of_orders",
     "list_robot_jobs",
+    "list_workspaces_in_turn",
     "mark_item_submitting",
     "measure_pace",
     "percent_done",
     "preview_dispatch",
     "read_completions",
     "read_completions_of_jobs",
+    "release_job_items",
     "renew_leases",
     "resolve_unknown_outcome",
     "retry_failed_items",

@@ -133,6 +133,7 @@ _attempt_of_closed = pg.insert(robot_job_attempts).from_select(
         "started_at",
         "completed_at",
         "submitted_at",
+        "reserved_number",
     ],
     sa.select(
         _closed.c.id,
@@ -148,6 +149,7 @@ _attempt_of_closed = pg.insert(robot_job_attempts).from_select(
         _closed.c.started_at,
         _closed.c.completed_at,
         _closed.c.submitted_at,
+        _closed.c.reserved_number,
     ),
 )
 # An attempt that was closed before keeps its own ending; the proof that came later stands beside it.

@@ -147,3 +147,15 @@ class OutcomeNotOpen(DomainError):
         what = "it has not ended yet" if item.status.is_open else "it is known how it ended"
         super().__init__(f"Item {item.id} is {item.status}, and {what}; nothing was changed.")
         self.item = item
+
+
+class NumberAlreadyReserved(DomainError):
+    code = "NUMBER_ALREADY_RESERVED"
+
+    def __init__(self, item_id: uuid.UUID, number: str) -> None:
+        super().__init__(
+            f"The number {number} was reserved by another try with this account, whatever became of it. "
+            "Take a higher one; nothing was changed."
+        )
+        self.item_id = item_id
+        self.number = number

@@ -13,13 +13,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from domain.accounts import CAN_BE_CLAIMED, Breaker, carrier_accounts, note_claim
 from domain.base import array_parameter
 from domain.carrier_configs import carrier_configs
 from domain.carriers import Carrier
 from domain.errors import InputProblem, InvalidInput
 from domain.orders import orders
 from domain.robot_jobs.changes import JobChange, write_job_changes
-from domain.robot_jobs.errors import LeaseLost, OrderShippedMeanwhile
 from domain.robot_jobs.tables import (
     ItemStatus,
     JobStatus,
@@ -28,6 +28,7 @@ from domain.robot_jobs.tables import (
     RobotJobItem,
     is_open,
     robot_job_items,
+    robot_job_lookups,
     robot_jobs,
 )
 
@@ -42,6 +43,7 @@ class HeldBack(StrEnum):
 
     CARRIER_DISABLED = "carrier_disabled"
     ACCOUNT_BUSY = "account_busy"
+    ACCOUNT_PAUSED = "account_paused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,53 +63,85 @@ async def claim_job_items(
     claimed_by: str,
     limit: int = 1,
     lease_s: int = 300,
+    breaker: Breaker = Breaker(),  # noqa: B008 -- frozen
 ) -> ClaimedItems:
     """Lease up to `limit` pending items of that carrier for so many seconds, those of the oldest jobs first.
 
     Never more at once with one login than its config allows (one, when there is no config), none while the config is
-    switched off, and none whose order has meanwhile got a tracking number.  The first item taken up starts its job.
-    Claims with one login wait for each other and for nobody else; then the jobs that begin are locked, then items.
-    A constant number of statements.  Raises InvalidInput.
+    switched off or the account pauses (a probe that is due: one), and none whose order has meanwhile got a tracking
+    number.  The first item taken up starts its job.  Claims with one login wait for each other and for nobody else;
+    then the jobs that begin are locked, then items, then the account.  A constant number of statements.  Raises
+    InvalidInput.
     """
-    problems = [*_lease_problems(lease_s)]
+    problems = [*lease_problems(lease_s)]
     if not 1 <= limit <= LEASES_AT_ONCE:
         problems.append(InputProblem("limit", f"must be 1 to {LEASES_AT_ONCE}; it is {limit}."))
     if problems:
         raise InvalidInput(*problems)
+    room = await find_room(connection, carrier, workspace_id=workspace_id, wanted=limit)
+    if not room.count:
+        return ClaimedItems([], [], room.held_back)
+    claimed = await _claim(connection, carrier, workspace_id, claimed_by, room, lease_s)
+    if claimed.items:
+        await note_claim(connection, workspace_id, carrier, is_probe=room.is_probe, breaker=breaker)
+    return claimed
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many items may be leased for an account now, and why it is not more."""
+
+    count: int
+    held_back: HeldBack | None = None
+    is_probe: bool = False
+
+
+async def find_room(connection: AsyncConnection, carrier: Carrier, *, workspace_id: uuid.UUID, wanted: int) -> Room:
+    """Of `wanted` leases as many as the account has room for, and keep other claims of it out until the commit."""
     account = {"workspace_id": workspace_id, "carrier": carrier.value}
     await connection.execute(_LOCK_ACCOUNT, {"account": f"claims {workspace_id} {carrier}"})
     login = (await connection.execute(_ACCOUNT, account)).one()
     if not login.is_enabled:
-        return ClaimedItems([], [], HeldBack.CARRIER_DISABLED)
-    free = min(limit, login.max_concurrent_leases - login.leases)
-    if free <= 0:
-        return ClaimedItems([], [], HeldBack.ACCOUNT_BUSY)
-    held_back = HeldBack.ACCOUNT_BUSY if free < limit else None
+        return Room(0, HeldBack.CARRIER_DISABLED)
+    if not login.can_be_claimed or (login.is_paused and login.leases):
+        return Room(0, HeldBack.ACCOUNT_PAUSED)
+    if login.is_paused:
+        return Room(1, HeldBack.ACCOUNT_PAUSED, is_probe=True)
+    free = max(0, min(wanted, login.max_concurrent_leases - login.leases))
+    return Room(free, HeldBack.ACCOUNT_BUSY if free < wanted else None)
 
-    candidates = (await connection.execute(_CANDIDATES, account | {"limit": free})).all()
+
+async def _claim(
+    connection: AsyncConnection, carrier: Carrier, workspace_id: uuid.UUID, claimed_by: str, room: Room, lease_s: int
+) -> ClaimedItems:
+    candidates = (
+        await connection.execute(
+            _CANDIDATES, {"workspace_id": workspace_id, "carrier": carrier.value, "limit": room.count}
+        )
+    ).all()
     if not candidates:
         return ClaimedItems([], [])
     new_jobs = {row.job_id for row in candidates if row.status == JobStatus.PENDING}
     begun = await _lock_pending_jobs(connection, sorted(new_jobs)) if new_jobs else {}
     free_items = (await connection.scalars(_LOCK_FREE_ITEMS, {"item_ids": [row.id for row in candidates]})).all()
     if not free_items:
-        return ClaimedItems([], [], held_back)
+        return ClaimedItems([], [], room.held_back)
     rows = await connection.execute(
         _LEASE,
-        {"item_ids": list(free_items), "begun": list(begun), "leased_by": claimed_by, "lease": _seconds(lease_s)},
+        {"item_ids": list(free_items), "begun": list(begun), "leased_by": claimed_by, "lease": seconds(lease_s)},
     )
     place = {row.id: number for number, row in enumerate(candidates)}
     items = sorted((RobotJobItem.from_row(row) for row in rows), key=lambda item: place[item.id])
-    return ClaimedItems(items, await _start_jobs(connection, begun, items), held_back)
+    return ClaimedItems(items, await _start_jobs(connection, begun, items), room.held_back)
 
 
-def _lease_problems(lease_s: int) -> list[InputProblem]:
+def lease_problems(lease_s: int) -> list[InputProblem]:
     if LEASE_S_AT_LEAST <= lease_s <= LEASE_S_AT_MOST:
         return []
     return [InputProblem("lease_seconds", f"must be {LEASE_S_AT_LEAST} to {LEASE_S_AT_MOST:,}; it is {lease_s}.")]
 
 
-def _seconds(lease_s: int) -> dt.timedelta:
+def seconds(lease_s: int) -> dt.timedelta:
     return dt.timedelta(seconds=lease_s)
 
 
@@ -121,7 +155,7 @@ _of_account = sa.and_(
     robot_jobs.c.carrier == sa.bindparam("carrier", type_=sa.Text()),
 )
 # Literals, not parameters: whoever plans it must see that the partial indexes hold what is asked for.
-_IS_ACTIVE = sa.text("robot_jobs.status IN ('pending', 'processing')")
+IS_ACTIVE = sa.text("robot_jobs.status IN ('pending', 'processing')")
 _config = (
     sa.select(carrier_configs.c.is_enabled, carrier_configs.c.max_concurrent_leases)
     .where(
@@ -137,26 +171,49 @@ _leased = (
     .correlate(robot_jobs)
     .lateral("leased")
 )
+_lookups = robot_job_lookups.c
+_looked_up = (
+    sa.select(sa.func.count())
+    .select_from(
+        robot_job_lookups.join(robot_job_items, _item.id == _lookups.item_id).join(
+            robot_jobs, robot_jobs.c.id == _item.job_id
+        )
+    )
+    .where(_lookups.lease_token.is_not(None), _lookups.lease_expires_at > sa.func.statement_timestamp(), _of_account)
+    .scalar_subquery()
+)
+_pause = (
+    sa.select(carrier_accounts.c.paused_at.is_not(None).label("is_paused"), CAN_BE_CLAIMED.label("can_be_claimed"))
+    .where(
+        carrier_accounts.c.workspace_id == sa.bindparam("workspace_id", type_=sa.Uuid()),
+        carrier_accounts.c.carrier == sa.bindparam("carrier", type_=sa.Text()),
+    )
+    .subquery("pause")
+)
 # A lease that has run out still counts until the sweep has ended it: its robot may be logged in.
 _ACCOUNT = sa.select(
     sa.func.coalesce(sa.select(_config.c.is_enabled).scalar_subquery(), sa.true()).label("is_enabled"),
     sa.func.coalesce(sa.select(_config.c.max_concurrent_leases).scalar_subquery(), 1).label("max_concurrent_leases"),
-    sa.select(sa.func.count())
-    .select_from(robot_jobs.join(_leased, sa.true()))
-    .where(_of_account, _IS_ACTIVE)
-    .scalar_subquery()
-    .label("leases"),
+    (
+        sa.select(sa.func.count())
+        .select_from(robot_jobs.join(_leased, sa.true()))
+        .where(_of_account, IS_ACTIVE)
+        .scalar_subquery()
+        + _looked_up
+    ).label("leases"),
+    sa.func.coalesce(sa.select(_pause.c.is_paused).scalar_subquery(), sa.false()).label("is_paused"),
+    sa.func.coalesce(sa.select(_pause.c.can_be_claimed).scalar_subquery(), sa.true()).label("can_be_claimed"),
 )
 
 # A job that ships again goes by the number which was known when it was made.
-_IS_UNSHIPPED = sa.or_(
+IS_UNSHIPPED = sa.or_(
     orders.c.tracking_number.is_(None),
     orders.c.tracking_number == _item.previous_tracking_number,
 )
 _pending = (
     sa.select(_item.id)
     .join(orders, orders.c.id == _item.order_id)
-    .where(_item.job_id == robot_jobs.c.id, _item.status == sa.literal_column("'pending'"), _IS_UNSHIPPED)
+    .where(_item.job_id == robot_jobs.c.id, _item.status == sa.literal_column("'pending'"), IS_UNSHIPPED)
     .order_by(_item.id)
     .limit(sa.bindparam("limit", type_=sa.Integer()))
     .correlate(robot_jobs)
@@ -168,7 +225,7 @@ _CANDIDATES = (
     .where(
         _of_account,
         robot_jobs.c.job_type == sa.literal_column(f"'{JobType.CREATE_SHIPMENT}'"),
-        _IS_ACTIVE,
+        IS_ACTIVE,
     )
     .order_by(robot_jobs.c.id, _pending.c.id)
     .limit(sa.bindparam("limit", type_=sa.Integer()))
@@ -180,7 +237,7 @@ _LOCK_FREE_ITEMS = (
     .where(
         _item.id == sa.func.any(array_parameter("item_ids", sa.Uuid())),
         _item.status == ItemStatus.PENDING.value,
-        _IS_UNSHIPPED,
+        IS_UNSHIPPED,
     )
     .order_by(_item.id)
     .with_for_update(key_share=True, skip_locked=True, of=[robot_job_items, orders])
@@ -268,7 +325,7 @@ async def renew_leases(connection: AsyncConnection, leases: Sequence[HeldLease],
     has it, or it was closed; so is answered for an item that does not exist.  A lease that has run out is renewed all
     the same, if no sweep was there first.  Locks the items by id.  Raises InvalidInput.
     """
-    problems = [*_lease_problems(lease_s)]
+    problems = [*lease_problems(lease_s)]
     if not 1 <= len(leases) <= LEASES_AT_ONCE:
         problems.append(InputProblem("leases", f"must name 1 to {LEASES_AT_ONCE} leases; it names {len(leases):,}."))
     if problems:
@@ -278,7 +335,7 @@ async def renew_leases(connection: AsyncConnection, leases: Sequence[HeldLease],
         {
             "item_ids": [lease.item_id for lease in leases],
             "tokens": [lease.token for lease in leases],
-            "lease": _seconds(lease_s),
+            "lease": seconds(lease_s),
         },
     )
     found = {(row.item_id, row.token): row for row in rows}
@@ -328,44 +385,4 @@ _RENEW = sa.select(
     _asked.c.item_id, _asked.c.token, _renewal.c.lease_expires_at, _job_is_stopped.label("is_stopped")
 ).select_from(
     _asked.outerjoin(_renewal, sa.and_(_renewal.c.id == _asked.c.item_id, _renewal.c.lease_token == _asked.c.token))
-)
-
-
-async def mark_item_submitting(connection: AsyncConnection, lease: HeldLease) -> RobotJobItem:
-    """The robot is about to press the portal's button; from now on nobody else may try before it is known what came.
-
-    The same again is answered as the first time.  Refused once the lease has run out, was taken away or has ended,
-    and when the order has got a tracking number meanwhile.  Locks the item and its order.  Raises LeaseLost,
-    OrderShippedMeanwhile.
-    """
-    row = (await connection.execute(_LOCK_LEASED, {"item_id": lease.item_id, "token": lease.token})).one_or_none()
-    if row is None or not row.is_running:
-        raise LeaseLost(lease.item_id)
-    item = RobotJobItem.from_values(*row[2:])
-    if item.submitted_at is not None:
-        return item
-    if not row.is_unshipped:
-        raise OrderShippedMeanwhile(lease.item_id)
-    marked = await connection.execute(_MARK, {"item_id": lease.item_id})
-    return RobotJobItem.from_row(marked.one())
-
-
-_LOCK_LEASED = (
-    sa.select(
-        (_item.lease_expires_at > sa.func.clock_timestamp()).label("is_running"),
-        _IS_UNSHIPPED.label("is_unshipped"),
-        robot_job_items,
-    )
-    .join(orders, orders.c.id == _item.order_id)
-    .where(
-        _item.id == sa.bindparam("item_id", type_=sa.Uuid()),
-        _item.lease_token == sa.bindparam("token", type_=sa.Uuid()),
-    )
-    .with_for_update(key_share=True, of=[robot_job_items, orders])
-)
-_MARK = (
-    sa.update(robot_job_items)
-    .where(_item.id == sa.bindparam("item_id", type_=sa.Uuid()))
-    .values(submitted_at=sa.func.clock_timestamp(), updated_at=sa.func.clock_timestamp())
-    .returning(robot_job_items)
 )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from domain.accounts import note_portal_works
 from domain.errors import InputProblem, InvalidInput
 from domain.events import EventType
 from domain.orders import REFERENCE_AT_MOST
@@ -19,6 +20,7 @@ from domain.robot_jobs.tables import (
     RobotJobItem,
     robot_job_attempts,
     robot_job_items,
+    robot_job_lookups,
 )
 from domain.text import text_problem
 
@@ -59,6 +61,9 @@ async def resolve_unknown_outcome(
             return ResolvedOutcome(job, item, replayed=True)
         raise OutcomeNotOpen(item)
 
+    was_looked_up = await connection.scalar(_END_LOOKUP, {"of_item": item.id})
+    if was_looked_up is not None:
+        await note_portal_works(connection, job.workspace_id, job.carrier)
     await connection.execute(
         _KEEP,
         {
@@ -136,6 +141,16 @@ async def _clear(connection: AsyncConnection, item: RobotJobItem) -> RobotJobIte
     return RobotJobItem.from_row(row.one())
 
 
+# A robot that looked it up has been in the portal, and lets others in.
+_END_LOOKUP = (
+    sa.update(robot_job_lookups)
+    .where(
+        robot_job_lookups.c.item_id == sa.bindparam("of_item", type_=sa.Uuid()),
+        robot_job_lookups.c.lease_token.is_not(None),
+    )
+    .values(lease_token=None, leased_by=None, lease_expires_at=None)
+    .returning(robot_job_lookups.c.item_id)
+)
 _KEEP = (
     sa.update(robot_job_attempts)
     .where(

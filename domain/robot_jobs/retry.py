@@ -206,6 +206,7 @@ async def _reset(connection: AsyncConnection, checked: dict[uuid.UUID, CheckedOr
             closed_by=None,
             review_reason=None,
             submitted_at=None,
+            reserved_number=None,
             started_at=None,
             completed_at=None,
             last_retry_at=sa.func.clock_timestamp(),

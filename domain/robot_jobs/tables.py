@@ -149,6 +149,8 @@ robot_jobs = sa.Table(
     comment="A batch of orders for one carrier.  Its row is the lock of all that happens within the job.",
 )
 
+_RESERVED = "The number that the robot reserved at the portal for this try, before the button."
+
 robot_job_items = sa.Table(
     "robot_job_items",
     metadata,
@@ -191,6 +193,7 @@ robot_job_items = sa.Table(
         nullable=True,
         comment="The robot has pressed the portal's button in this try, or is about to.",
     ),
+    sa.Column("reserved_number", sa.Text, comment=_RESERVED),
     one_of("status", ItemStatus),
     one_of("error_type", ErrorType),
     one_of("closed_by", ClosedBy),
@@ -229,7 +232,36 @@ robot_job_items = sa.Table(
         postgresql_where=sa.text("lease_expires_at IS NOT NULL"),
     ),
     sa.Index("ix_robot_job_items_leased", "job_id", postgresql_where=sa.text("lease_expires_at IS NOT NULL")),
+    sa.Index("ix_robot_job_items_outcome_unknown", "job_id", postgresql_where=sa.text("outcome_unknown")),
     comment="One order within a job.  Its tenant is its job's: the policy goes through the parent.",
+)
+
+robot_job_lookups = sa.Table(
+    "robot_job_lookups",
+    metadata,
+    id_column("item_id", sa.ForeignKey("robot_job_items.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("attempt", sa.Integer, nullable=False, comment="Whose outcome is looked up."),
+    id_column("lease_token", nullable=True, comment="Of the robot that looks it up now; null when none does."),
+    sa.Column("leased_by", sa.Text, comment="The user id of that robot."),
+    timestamp("lease_expires_at", nullable=True, comment="From then on another may."),
+    timestamp("not_before", nullable=True, comment="It was looked up and could not be settled; again from then on."),
+    sa.Column("tries", sa.Integer, nullable=False, server_default="0", comment="How often robots looked."),
+    sa.CheckConstraint("num_nulls(lease_token, leased_by, lease_expires_at) IN (0, 3)", name="lease_is_whole"),
+    sa.Index("ix_robot_job_lookups_leased", "item_id", postgresql_where=sa.text("lease_token IS NOT NULL")),
+    comment="Robots that look for a parcel of which nobody knows.",
+)
+
+reserved_numbers = sa.Table(
+    "reserved_numbers",
+    metadata,
+    id_column("workspace_id", primary_key=True),
+    sa.Column("carrier", sa.Text, primary_key=True),
+    sa.Column("number", sa.Text, primary_key=True),
+    id_column("item_id", sa.ForeignKey("robot_job_items.id", ondelete="CASCADE")),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    timestamp("reserved_at"),
+    sa.Index("ix_reserved_numbers_item_id", "item_id"),
+    comment="Numbers that tries have reserved at a portal: each is of one try, whatever became of it.",
 )
 
 robot_job_attempts = sa.Table(
@@ -260,6 +292,7 @@ robot_job_attempts = sa.Table(
     sa.Column("resolved_by", sa.Text, comment="The user id of who found out."),
     sa.Column("resolution_reason", sa.Text, comment="How it is known."),
     timestamp("resolved_at", nullable=True),
+    sa.Column("reserved_number", sa.Text, comment=_RESERVED),
     one_of("status", ItemStatus),
     one_of("error_type", ErrorType),
     one_of("closed_by", ClosedBy),
@@ -376,6 +409,7 @@ class RobotJobItem:
     leased_by: str | None = None
     lease_expires_at: dt.datetime | None = None
     submitted_at: dt.datetime | None = None
+    reserved_number: str | None = None
 
     @classmethod
     def from_row(cls, row: sa.Row[Any]) -> Self:

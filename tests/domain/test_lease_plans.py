@@ -134,4 +134,4 @@ async def test_what_a_claim_takes_does_not_grow_with_it(tenant: Tenant) -> None:
         assert len(claimed.items) == size
         counts.append(len(sent))
 
-    assert counts == [8, 8]
+    assert counts == [9, 9]

@@ -13,6 +13,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+import domain.accounts
 import domain.api_keys
 import domain.carrier_configs
 import domain.carriers
@@ -33,6 +34,7 @@ from tests.tenants import Tenant, make_tenant
 
 # Modules that declare tables: importing them fills the metadata.
 DECLARING = (
+    domain.accounts,
     domain.api_keys,
     domain.carrier_configs,
     domain.carriers,

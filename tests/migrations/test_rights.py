@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+import domain.accounts
 import domain.api_keys
 import domain.carrier_configs
 import domain.carriers
@@ -20,6 +21,7 @@ from migrations.grants import GRANTS
 from tests.conftest import Database
 
 DECLARING = (
+    domain.accounts,
     domain.api_keys,
     domain.carrier_configs,
     domain.carriers,

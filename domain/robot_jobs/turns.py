@@ -1,0 +1,99 @@
+"""Which workspace robots of the whole installation serve next: the one that has waited longest."""
+
+import uuid
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.accounts import CAN_BE_CLAIMED, carrier_accounts
+from domain.carrier_configs import carrier_configs
+from domain.carriers import Carrier
+from domain.orders import orders
+from domain.robot_jobs.leases import IS_ACTIVE, IS_UNSHIPPED
+from domain.robot_jobs.lookups import CAN_BE_LOOKED_UP
+from domain.robot_jobs.tables import JobType, robot_job_items, robot_job_lookups, robot_jobs
+
+WORKSPACES_AT_ONCE = 10
+
+_item = robot_job_items.c
+_leased = robot_job_items.alias("leased")
+_of_carrier = robot_jobs.c.carrier == sa.bindparam("carrier", type_=sa.Text())
+
+
+async def list_workspaces_in_turn(
+    connection: AsyncConnection, carrier: Carrier, *, lookups: bool = False
+) -> list[uuid.UUID]:
+    """Where something may be claimed now, the longest forgotten first, at most ten; one statement.
+
+    For the system role (`enter_all_workspaces`).  A claim looks again, for others claim at the same time.
+    """
+    found = await connection.scalars(_LOOKUPS if lookups else _SHIPMENTS, {"carrier": carrier.value})
+    return list(found.all())
+
+
+# Active jobs are few however many there have been; what waits in them is found in the index of pending items.
+_with_pending = (
+    sa.select(robot_jobs.c.workspace_id)
+    .where(
+        _of_carrier,
+        robot_jobs.c.job_type == sa.literal_column(f"'{JobType.CREATE_SHIPMENT}'"),
+        IS_ACTIVE,
+        sa.exists(
+            sa.select(1)
+            .select_from(robot_job_items.join(orders, orders.c.id == _item.order_id))
+            .where(_item.job_id == robot_jobs.c.id, _item.status == sa.literal_column("'pending'"), IS_UNSHIPPED)
+            .correlate(robot_jobs)
+        ),
+    )
+    .distinct()
+    .subquery("waiting")
+)
+_with_unknown = (
+    sa.select(robot_jobs.c.workspace_id)
+    .select_from(
+        robot_job_items.join(robot_jobs, robot_jobs.c.id == _item.job_id).outerjoin(
+            robot_job_lookups,
+            sa.and_(robot_job_lookups.c.item_id == _item.id, robot_job_lookups.c.attempt == _item.attempt),
+        )
+    )
+    .where(_of_carrier, _item.outcome_unknown, CAN_BE_LOOKED_UP)
+    .distinct()
+    .subquery("waiting")
+)
+
+
+def _in_turn(waiting: sa.Subquery) -> sa.Select[uuid.UUID]:
+    leases = (
+        sa.select(sa.func.count())
+        .select_from(robot_jobs.join(_leased, _leased.c.job_id == robot_jobs.c.id))
+        .where(
+            robot_jobs.c.workspace_id == waiting.c.workspace_id,
+            _of_carrier,
+            IS_ACTIVE,
+            _leased.c.lease_expires_at.is_not(None),
+        )
+        .correlate(waiting)
+        .scalar_subquery()
+    )
+
+    def of_account(table: sa.Table) -> sa.ColumnElement[bool]:
+        return sa.and_(
+            table.c.workspace_id == waiting.c.workspace_id,
+            table.c.carrier == sa.bindparam("carrier", type_=sa.Text()),
+        )
+
+    return (
+        sa.select(waiting.c.workspace_id)
+        .outerjoin(carrier_accounts, of_account(carrier_accounts))
+        .outerjoin(carrier_configs, of_account(carrier_configs))
+        .where(
+            sa.func.coalesce(carrier_configs.c.is_enabled, sa.true()),
+            sa.or_(carrier_accounts.c.carrier.is_(None), CAN_BE_CLAIMED),
+            leases < sa.func.coalesce(carrier_configs.c.max_concurrent_leases, 1),
+        )
+        .order_by(carrier_accounts.c.last_claimed_at.asc().nulls_first(), waiting.c.workspace_id)
+        .limit(WORKSPACES_AT_ONCE)
+    )
+
+
+_SHIPMENTS, _LOOKUPS = _in_turn(_with_pending), _in_turn(_with_unknown)
