@@ -98,7 +98,12 @@ class Router(GraphQLRouter[Context, None]):
             StreamLimits(age_s=settings.socket_max_age_s, heartbeat_s=settings.stream_heartbeat_s), self.stream_places
         )
         self._new_context = partial(
-            Context, database, Streams(database, wakeups), limits=settings.limits(), key_ring=key_ring
+            Context,
+            database,
+            Streams(database, wakeups),
+            limits=settings.limits(),
+            key_ring=key_ring,
+            breaker=settings.breaker(),
         )
         super().__init__(
             schema,

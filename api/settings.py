@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from domain.accounts import Breaker
 from domain.envelopes import KeyRing
 
 if TYPE_CHECKING:
@@ -137,6 +138,16 @@ class Settings(BaseSettings):
         description="How long a finished job keeps its events after the last of them, and an order its changes; "
         "0 keeps them for ever.",
     )
+    pause_after_errors: int = Field(
+        3, ge=1, le=1_000, description="Errors of a portal in a row, after which robots leave the account alone."
+    )
+    probe_after_s: float = Field(
+        30.0,
+        gt=0,
+        le=86_400,
+        description="After how long such an account is tried with a single item; each time in vain doubles it, up to "
+        "32 times.",
+    )
     shutdown_timeout_s: int = Field(5, ge=0, le=60, description="How long running requests may take at a stop.")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
 
@@ -156,6 +167,10 @@ class Settings(BaseSettings):
             cost=self.max_cost,
             introspection=bool(self.introspection),
         )
+
+    def breaker(self) -> Breaker:
+        """When an account at a portal pauses, and when it is tried again."""
+        return Breaker(errors=self.pause_after_errors, probe_after_s=self.probe_after_s)
 
     @field_validator("allowed_origins", mode="before")
     @classmethod

@@ -267,15 +267,15 @@ _NOTE_PROBE = (
 # ---------------------------------------------------------------------------------------------- what people do
 
 
-async def list_account_pauses(connection: AsyncConnection, carriers: Sequence[Carrier]) -> list[AccountPause]:
+async def find_account_pauses(connection: AsyncConnection, carriers: Sequence[Carrier]) -> dict[Carrier, AccountPause]:
     """Of the workspace's accounts at those carriers the ones that pause; one statement."""
     rows = await connection.execute(_LIST_PAUSES, {"carriers": [carrier.value for carrier in carriers]})
-    return [
-        AccountPause(
+    return {
+        Carrier(row.carrier): AccountPause(
             Carrier(row.carrier), PauseReason(row.pause_reason), row.pause_message, row.paused_at, row.probe_at
         )
         for row in rows
-    ]
+    }
 
 
 _LIST_PAUSES = sa.select(

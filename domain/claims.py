@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from domain.accounts import Breaker
 from domain.carrier_configs import CarrierConfigNotFound
 from domain.carriers import Carrier
 from domain.credentials import CarrierCredentials, CarrierPasswordMissing, read_carrier_credentials
 from domain.envelopes import KeyRing
-from domain.robot_jobs import ClaimedItems, claim_job_items
+from domain.robot_jobs import ClaimedItems, ClaimPurpose, claim_job_items, claim_lookups
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +28,25 @@ async def claim_with_credentials(
     *,
     workspace_id: uuid.UUID,
     claimed_by: str,
+    purpose: ClaimPurpose = ClaimPurpose.SHIP,
     limit: int = 1,
     lease_s: int = 300,
+    breaker: Breaker = Breaker(),  # noqa: B008 -- frozen
 ) -> Claim:
-    """As claim_job_items, with the login that the leases are for; the read of it is on record, with its first item.
+    """As claim_job_items or claim_lookups, with the login that the leases are for.
 
-    Hand it out only after the commit.  A password that cannot be read claims nothing.  Raises InvalidInput,
+    The read of it is on record, with the first item.  Hand it out only after the commit.  A password that cannot be read claims nothing.  Raises InvalidInput,
     CredentialKeysMissing, CredentialsUnreadable.
     """
-    claimed = await claim_job_items(
-        connection, carrier, workspace_id=workspace_id, claimed_by=claimed_by, limit=limit, lease_s=lease_s
+    claim = claim_job_items if purpose is ClaimPurpose.SHIP else claim_lookups
+    claimed = await claim(
+        connection,
+        carrier,
+        workspace_id=workspace_id,
+        claimed_by=claimed_by,
+        limit=limit,
+        lease_s=lease_s,
+        breaker=breaker,
     )
     if not claimed.items:
         return Claim(claimed, None)

@@ -22,13 +22,15 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.types.execution import ExecutionContext
 from strawberry.types.graphql import OperationType
 
+import domain.accounts
 import domain.api_keys
 import domain.carrier_configs
 import domain.credentials
 import domain.errors
 import domain.orders
 import domain.robot_jobs
-from schema import api_keys, carrier_configs, errors, orders
+from schema import accounts, api_keys, carrier_configs, errors, orders
+from schema.accounts import AccountMutations
 from schema.api_keys import ApiKeyMutations, ApiKeyQueries
 from schema.carrier_configs import CarrierConfigMutations, CarrierConfigQueries
 from schema.carriers import CarrierQueries
@@ -71,7 +73,9 @@ class Query(
     description="Everything that can be done.  Expected failures are data: each answer is a union of its success and "
     "typed errors, and whatever is refused changes nothing."
 )
-class Mutation(RobotJobMutations, LeaseMutations, OrderMutations, CarrierConfigMutations, ApiKeyMutations):
+class Mutation(
+    RobotJobMutations, LeaseMutations, OrderMutations, CarrierConfigMutations, AccountMutations, ApiKeyMutations
+):
     pass
 
 
@@ -177,6 +181,8 @@ _HANDLERS = [
     Handler(domain.credentials.CredentialsUnreadable, carrier_configs.CredentialsUnreadable),
     Handler(domain.robot_jobs.LeaseLost, job_errors.LeaseLost),
     Handler(domain.robot_jobs.OrderShippedMeanwhile, job_errors.OrderShippedMeanwhile),
+    Handler(domain.robot_jobs.NumberAlreadyReserved, job_errors.NumberAlreadyReserved),
+    Handler(domain.accounts.AccountNotPaused, accounts.AccountNotPaused),
     Handler(domain.robot_jobs.OutcomeNotOpen, job_errors.OutcomeNotOpen),
     Handler(domain.api_keys.ApiKeyNotFound, api_keys.ApiKeyNotFound),
     Handler(domain.api_keys.TooManyApiKeys, api_keys.TooManyApiKeys),

@@ -3,6 +3,7 @@
 The field's description, the check in its transaction and the table in docs/api.md all come from there.
 """
 
+import uuid
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -38,9 +39,9 @@ def subscription(description: str, *, of: type, roles: tuple[Role, ...] = READER
     return strawberry.subscription(graphql_type=of, **_options(description, roles))
 
 
-def transaction(info: Info) -> AbstractAsyncContextManager[Work]:
+def transaction(info: Info, workspace_id: uuid.UUID | None = None) -> AbstractAsyncContextManager[Work]:
     """The transaction of a root field that writes: see Context.transaction."""
-    return info.context.transaction(roles_of(info))
+    return info.context.transaction(roles_of(info), workspace_id=workspace_id)
 
 
 def reading(info: Info) -> AbstractAsyncContextManager[Work]:

@@ -14,6 +14,7 @@ from domain.errors import invalid
 from domain.pedido_input import ShippingDefaults as DomainShippingDefaults
 from domain.pedido_input import UnitsStep as DomainUnitsStep
 from schema.access import ADMINS, PEOPLE, mutation, query, reading, transaction
+from schema.accounts import AccountPause, pause_of
 from schema.context import Info
 from schema.errors import Error, ErrorCode, InvalidInput
 
@@ -70,6 +71,10 @@ class CarrierConfig:
     created_at: dt.datetime = strawberry.field(description="When it was made.")
     updated_at: dt.datetime = strawberry.field(description="When it was last written.")
     updated_by: str = strawberry.field(description="The user id of who wrote it last.")
+
+    @strawberry.field(description="Why robots leave the account alone for now; null when they do not.")
+    async def pause(self, info: Info) -> AccountPause | None:
+        return await pause_of(info, self.carrier)
 
     @classmethod
     def from_domain(cls, config: domain.carrier_configs.CarrierConfig) -> Self:

@@ -1,6 +1,7 @@
 """What every resolver is given: who asks, and transactions that have entered the workspace."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from copy import copy
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from strawberry.fastapi import BaseContext
 
 from domain.access import Access
+from domain.accounts import Breaker
 from domain.api_keys import (
     ApiKeyNotValid,
     KeyWithWorkspaces,
@@ -29,6 +31,7 @@ from domain.workspaces import (
     RoleNotAllowed,
     WorkspaceOfViewer,
     WorkspaceRequired,
+    enter_all_workspaces,
     enter_workspace,
     list_workspaces_of_user,
 )
@@ -63,12 +66,14 @@ class Context(BaseContext):
         *,
         limits: Limits = Limits(),  # noqa: B008 -- frozen
         key_ring: KeyRing | None = None,
+        breaker: Breaker = Breaker(),  # noqa: B008 -- frozen
     ) -> None:
         super().__init__()
         self._database = database
         self.streams = streams
         self.limits = limits
         self.key_ring = key_ring
+        self.breaker = breaker
         self.principal: Principal | KeyPrincipal | None = None
         self.refusal: DomainError | None = None
         self.deliverer: Deliverer | None = None  # of the subscription that runs, if one does
@@ -119,21 +124,51 @@ class Context(BaseContext):
         return Loaders(self.reading)
 
     @asynccontextmanager
-    async def transaction(self, roles: tuple[Role, ...]) -> AsyncIterator[Work]:
+    async def transaction(
+        self, roles: tuple[Role, ...], *, workspace_id: uuid.UUID | None = None
+    ) -> AsyncIterator[Work]:
         """One transaction for a mutation: commits at the end, rolls back when anything is raised.
 
-        Raises Unauthenticated, ApiKeyNotValid, NotAMember, WorkspaceRequired, RoleNotAllowed.
+        `workspace_id`: where, if the caller has not said it.  Raises Unauthenticated, ApiKeyNotValid, NotAMember,
+        WorkspaceRequired, RoleNotAllowed.
         """
         principal = self._checked_principal()
+        if workspace_id is not None:
+            principal = replace(principal, workspace_id=workspace_id)
         whose = str(principal.workspace_id or principal.identity)
+        enter = partial(self._enter, principal=principal)
         async with (
             self._database.turn_of_writer(whose) as since,
-            self._database.begin(self._database.writing, self._enter, since=since) as (_, work),
+            self._database.begin(self._database.writing, enter, since=since) as (_, work),
         ):
             _check_role(work, roles)
             yield work
         for changed_id in work.announced:
             self.streams.wakeups.announce(changed_id)
+
+    async def workspaces_in_turn(
+        self, list_in_turn: Callable[[AsyncConnection], Awaitable[list[uuid.UUID]]]
+    ) -> Sequence[uuid.UUID | None]:
+        """Where the caller may do what it has not said where to do; None: where it says, or its only workspace.
+
+        A key of the installation may work everywhere, and for it alone the list is asked for, as the system.  Raises
+        Unauthenticated, ApiKeyNotValid.
+        """
+        principal = self._checked_principal()
+        if not isinstance(principal, KeyPrincipal) or principal.workspace_id is not None:
+            return [None]
+        async with self._database.begin(self._database.reading, self._enter_or_stay_out) as (connection, entered):
+            if entered:
+                return [None]
+            await enter_all_workspaces(connection)
+            return await list_in_turn(connection)
+
+    async def _enter_or_stay_out(self, connection: AsyncConnection) -> bool:
+        """Whether there is one workspace to enter; False for several.  Raises ApiKeyNotValid, NotAMember."""
+        with suppress(WorkspaceRequired):
+            await self._enter(connection)
+            return True
+        return False
 
     @asynccontextmanager
     async def one_snapshot(self) -> AsyncIterator[None]:
@@ -209,8 +244,8 @@ class Context(BaseContext):
         self.principal.check()
         return self.principal
 
-    async def _enter(self, connection: AsyncConnection) -> Work:
-        return Work(connection, await self._enter_workspace(connection, self._checked_principal()))
+    async def _enter(self, connection: AsyncConnection, principal: Principal | KeyPrincipal | None = None) -> Work:
+        return Work(connection, await self._enter_workspace(connection, principal or self._checked_principal()))
 
     async def _enter_workspace(self, connection: AsyncConnection, principal: Principal | KeyPrincipal) -> Membership:
         if isinstance(principal, Principal):

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import strawberry
 
+from domain.accounts import PauseReason
 from domain.carriers import Carrier
 from domain.city_matching import CityOutcome, CityProblem
 from domain.dispatch_problems import DispatchProblemCode
@@ -13,6 +14,7 @@ from domain.order_import import ImportOutcome, LineProblem
 from domain.orders import OrderSort
 from domain.pages import Direction
 from domain.robot_jobs import (
+    ClaimPurpose,
     ErrorType,
     FailureAction,
     HeldBack,
@@ -24,6 +26,8 @@ from domain.robot_jobs import (
     JobType,
     LeaseState,
     OnInvalid,
+    ReleaseReason,
+    ReleaseState,
     Resolution,
     ResultStatus,
 )
@@ -43,7 +47,13 @@ def describe(enum: E, name: str, description: str, **values: str) -> E:
     return enum
 
 
-describe(Carrier, "Carrier", "A company that ships orders.", COORDINADORA="Coordinadora Mercantil, Colombia.")
+describe(
+    Carrier,
+    "Carrier",
+    "A company that ships orders.",
+    COORDINADORA="Coordinadora Mercantil, Colombia.",
+    SANDBOX="A make-believe carrier that ships nothing, for tests and demonstrations; it serves Coordinadora's cities.",
+)
 describe(
     JobType,
     "RobotJobType",
@@ -85,6 +95,7 @@ describe(
     "Why a claim brought less than was asked for.",
     CARRIER_DISABLED="The workspace's config has this carrier switched off.",
     ACCOUNT_BUSY="The account has as many leases as its config allows; claim again when one has ended.",
+    ACCOUNT_PAUSED="Robots leave the account alone: `pause` of its config, and of its jobs, says why.",
 )
 describe(
     LeaseState,
@@ -93,6 +104,37 @@ describe(
     GO_ON="The lease is renewed.",
     STOP="The job was cancelled or has failed: do not submit the item.",
     LOST="The lease has ended, perhaps for another robot: do not submit the item; report what you know by attempt.",
+)
+describe(
+    PauseReason,
+    "PauseReason",
+    "Why robots leave an account alone.",
+    LOGIN_REFUSED="The portal refused the login.  Repeated refusals lock an account, so nobody tries it by itself.",
+    PORTAL_ERRORS="Several errors of the portal in a row; it is tried again by itself, ever more rarely.",
+)
+describe(
+    ReleaseReason,
+    "ReleaseReason",
+    "Why a robot gives back what it has not submitted.",
+    STOPPING="The robot stops.",
+    LOGIN_REFUSED="The portal refused the login: the account pauses at once.",
+    PORTAL_UNAVAILABLE="The portal cannot be worked with: several in a row, and the account pauses.",
+    NOT_SETTLED="Of a look-up: it is too soon to say that there is no parcel.",
+)
+describe(
+    ReleaseState,
+    "ReleaseState",
+    "What became of a lease that was given back.",
+    RELEASED="Another robot may claim the item; it is at the same attempt.",
+    SUBMITTED="The item is marked as submitted, so it stays yours: report its result.",
+    LOST="It was no lease of the item any more.",
+)
+describe(
+    ClaimPurpose,
+    "ClaimPurpose",
+    "What a robot wants to do with what it claims.",
+    SHIP="Fill in the form: pending items.",
+    LOOK_UP="Look for the parcel: items with an unknown outcome.  Settle them by resolveUnknownOutcome.",
 )
 describe(
     Resolution,

@@ -28,6 +28,8 @@ class ErrorCode(Enum):
     LEASE_LOST = "LEASE_LOST"
     ORDER_SHIPPED_MEANWHILE = "ORDER_SHIPPED_MEANWHILE"
     OUTCOME_NOT_OPEN = "OUTCOME_NOT_OPEN"
+    NUMBER_ALREADY_RESERVED = "NUMBER_ALREADY_RESERVED"
+    ACCOUNT_NOT_PAUSED = "ACCOUNT_NOT_PAUSED"
     CARRIER_CONFIG_DISABLED = "CARRIER_CONFIG_DISABLED"
     CARRIER_PASSWORD_MISSING = "CARRIER_PASSWORD_MISSING"  # noqa: S105 -- a code
     CREDENTIAL_KEYS_MISSING = "CREDENTIAL_KEYS_MISSING"
@@ -70,6 +72,8 @@ describe(
     LEASE_LOST="The lease has run out, was taken away or has ended: let go of the item.",
     ORDER_SHIPPED_MEANWHILE="The item's order got a tracking number meanwhile: do not submit it.",
     OUTCOME_NOT_OPEN="It is known how the item ended; nothing changed.",
+    NUMBER_ALREADY_RESERVED="Another try with the account has reserved the number: take a higher one.",
+    ACCOUNT_NOT_PAUSED="Robots are not kept from the account; there is nothing to resume.",
     CARRIER_CONFIG_DISABLED="The config for that carrier is switched off.",
     CARRIER_PASSWORD_MISSING="The config for that carrier has no password.",  # noqa: S106 -- a description
     CREDENTIAL_KEYS_MISSING="The installation has no keys to keep passwords with.",

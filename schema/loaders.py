@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from strawberry.dataloader import DataLoader
 
 from domain import orders, robot_jobs
+from domain.accounts import find_account_pauses
 from domain.pages import Page, PageRequest
 from schema.work import Work
 
@@ -57,6 +58,7 @@ class Loaders:
         self.items = self._by_key(robot_jobs.find_robot_job_items)
         self.attempts = self._by_key(robot_jobs.list_attempts)
         self.failures = self._by_key(robot_jobs.list_failures)
+        self.pauses = self._by_key(find_account_pauses)
         self.paces = self._by_key(robot_jobs.measure_pace)
         self.items_of_jobs: DataLoader[ItemsOfJob, Page[robot_jobs.RobotJobItem]] = DataLoader(
             self._load_items_of_jobs, cache=False

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from domain.accounts import try_changed_login
 from domain.base import new_id
 from domain.carrier_configs.checks import UNSET, CarrierConfigChanges, checked_values
 from domain.carrier_configs.errors import CarrierConfigNotFound, CredentialKeysMissing
@@ -30,7 +31,8 @@ async def upsert_carrier_config(
     """Make the workspace's config for that carrier, or change what is given of it.
 
     What is left out keeps its value, or gets its default in a new config, which needs a username.  The password None
-    removes the one that is kept.  Locks the config's row.  Raises InvalidInput, CredentialKeysMissing.
+    removes the one that is kept.  An account that pauses is tried again once its login was changed.  Locks the
+    config's row.  Raises InvalidInput, CredentialKeysMissing.
     """
     values = checked_values(changes)
     if isinstance(changes.password, str) and key_ring is None:
@@ -47,6 +49,8 @@ async def upsert_carrier_config(
         await _remove_secret(connection, carrier)
     if isinstance(changes.password, str) and key_ring is not None:
         await _insert_secret(connection, key_ring, config, changes.password)
+    if "username" in values or changes.password is not UNSET:
+        await try_changed_login(connection, carrier)
     return config
 
 

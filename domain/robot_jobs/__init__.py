@@ -22,10 +22,12 @@ from domain.robot_jobs.errors import (
 from domain.robot_jobs.expiry import ExpiredLeases, end_expired_leases
 from domain.robot_jobs.leases import (
     ClaimedItems,
+    ClaimPurpose,
     HeldBack,
     HeldLease,
     LeaseState,
     RenewedLease,
+    check_claim,
     claim_job_items,
     renew_leases,
 )
@@ -70,7 +72,6 @@ from domain.robot_jobs.queries import (
 )
 from domain.robot_jobs.releases import (
     ReleasedLease,
-    ReleasedLeases,
     ReleaseReason,
     ReleaseState,
     release_job_items,
@@ -103,6 +104,7 @@ __all__ = [
     "OLDEST_ITEMS",
     "Attempt",
     "CheckedOrder",
+    "ClaimPurpose",
     "ClaimedItems",
     "ClosedBy",
     "Completions",
@@ -144,7 +146,6 @@ __all__ = [
     "ReleaseReason",
     "ReleaseState",
     "ReleasedLease",
-    "ReleasedLeases",
     "RenewedLease",
     "Resolution",
     "ResolvedOutcome",
@@ -157,6 +158,7 @@ __all__ = [
     "RobotJobNotFound",
     "StaleAttempt",
     "cancel_robot_job",
+    "check_claim",
     "claim_job_items",
     "claim_lookups",
     "create_robot_job",

@@ -38,6 +38,13 @@ LEASES_AT_ONCE = 100
 _item = robot_job_items.c
 
 
+class ClaimPurpose(StrEnum):
+    """What a robot wants to do with what it claims."""
+
+    SHIP = "ship"
+    LOOK_UP = "look_up"
+
+
 class HeldBack(StrEnum):
     """Why a claim brought less than there may be to do."""
 
@@ -73,11 +80,7 @@ async def claim_job_items(
     then the jobs that begin are locked, then items, then the account.  A constant number of statements.  Raises
     InvalidInput.
     """
-    problems = [*lease_problems(lease_s)]
-    if not 1 <= limit <= LEASES_AT_ONCE:
-        problems.append(InputProblem("limit", f"must be 1 to {LEASES_AT_ONCE}; it is {limit}."))
-    if problems:
-        raise InvalidInput(*problems)
+    check_claim(limit=limit, lease_s=lease_s)
     room = await find_room(connection, carrier, workspace_id=workspace_id, wanted=limit)
     if not room.count:
         return ClaimedItems([], [], room.held_back)
@@ -85,6 +88,15 @@ async def claim_job_items(
     if claimed.items:
         await note_claim(connection, workspace_id, carrier, is_probe=room.is_probe, breaker=breaker)
     return claimed
+
+
+def check_claim(*, limit: int, lease_s: int) -> None:
+    """Raises InvalidInput for what cannot be claimed wherever it is asked."""
+    problems = [*lease_problems(lease_s)]
+    if not 1 <= limit <= LEASES_AT_ONCE:
+        problems.append(InputProblem("limit", f"must be 1 to {LEASES_AT_ONCE}; it is {limit}."))
+    if problems:
+        raise InvalidInput(*problems)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.accounts import Breaker, note_claim
 from domain.base import array_parameter
 from domain.carriers import Carrier
-from domain.errors import InputProblem, InvalidInput
-from domain.robot_jobs.leases import LEASES_AT_ONCE, ClaimedItems, find_room, lease_problems, seconds
+from domain.robot_jobs.leases import ClaimedItems, check_claim, find_room, seconds
 from domain.robot_jobs.tables import RobotJobItem, robot_job_items, robot_job_lookups, robot_jobs
 
 RETRY_AFTER_S_AT_MOST = 86_400
@@ -39,11 +38,7 @@ async def claim_lookups(
     from looking at the same time, counts for its account as any other, and ends by itself.  Locks no job and no item.
     A constant number of statements.  Raises InvalidInput.
     """
-    problems = [*lease_problems(lease_s)]
-    if not 1 <= limit <= LEASES_AT_ONCE:
-        problems.append(InputProblem("limit", f"must be 1 to {LEASES_AT_ONCE}; it is {limit}."))
-    if problems:
-        raise InvalidInput(*problems)
+    check_claim(limit=limit, lease_s=lease_s)
     room = await find_room(connection, carrier, workspace_id=workspace_id, wanted=limit)
     if not room.count:
         return ClaimedItems([], [], room.held_back)

@@ -202,6 +202,7 @@ class Attempt:
     started_at: dt.datetime | None
     completed_at: dt.datetime
     submitted_at: dt.datetime | None
+    reserved_number: str | None
     resolution: Resolution | None
     resolved_by: str | None
     resolution_reason: str | None
@@ -224,6 +225,7 @@ async def list_attempts(connection: AsyncConnection, item_ids: Sequence[uuid.UUI
             kept.started_at,
             kept.completed_at,
             kept.submitted_at,
+            kept.reserved_number,
             kept.resolution,
             kept.resolved_by,
             kept.resolution_reason,
@@ -247,6 +249,7 @@ async def list_attempts(connection: AsyncConnection, item_ids: Sequence[uuid.UUI
                 row.started_at,
                 row.completed_at,
                 row.submitted_at,
+                row.reserved_number,
                 Resolution(row.resolution) if row.resolution else None,
                 row.resolved_by,
                 row.resolution_reason,

@@ -46,14 +46,6 @@ class ReleasedLease:
     state: ReleaseState
 
 
-@dataclass(frozen=True, slots=True)
-class ReleasedLeases:
-    """One answer each, in the order asked; and the jobs whose items wait again."""
-
-    leases: list[ReleasedLease]
-    job_ids: list[uuid.UUID]
-
-
 async def release_job_items(
     connection: AsyncConnection,
     leases: Sequence[HeldLease],
@@ -62,10 +54,10 @@ async def release_job_items(
     message: str | None = None,
     retry_after_s: int | None = None,
     breaker: Breaker = Breaker(),  # noqa: B008 -- frozen
-) -> ReleasedLeases:
-    """Give leases back.  An item is pending again at the same attempt: nothing was tried, so nothing is used up.
+) -> list[ReleasedLease]:
+    """Give leases back; one answer each, in the order given.
 
-    What is marked as submitted cannot be given back, and stays with its robot until it reports.  A look-up may be
+    An item is pending again at the same attempt: nothing was tried, so nothing is used up.  What is marked as submitted cannot be given back, and stays with its robot until it reports.  A look-up may be
     claimed again after `retry_after_s` seconds.  A refused login pauses the account, also when the lease was lost
     meanwhile: to try it again would lock it.  Portal errors count towards a pause, once however many leases.  Locks
     the items by id, then the account.  Raises InvalidInput.
@@ -84,7 +76,7 @@ async def release_job_items(
         for lease in leases
     ]
     await _tell_account(connection, leases, released, reason, text, breaker)
-    return ReleasedLeases(released, list({row.job_id for row in rows if row.is_released}))
+    return released
 
 
 def _checked(leases: Sequence[HeldLease], message: str | None, retry_after_s: int | None) -> str | None:
@@ -146,7 +138,7 @@ _held = (
     .render_derived("held")
 )
 _locked = (
-    sa.select(_item.id, _item.job_id, _item.lease_token, _item.submitted_at)
+    sa.select(_item.id, _item.lease_token, _item.submitted_at)
     .where(
         _item.id == sa.func.any(array_parameter("item_ids", sa.Uuid())),
         _item.lease_token == sa.func.any(array_parameter("tokens", sa.Uuid())),
@@ -170,7 +162,7 @@ _given_back = (
     .cte("given_back")
 )
 _RELEASE = (
-    sa.select(_held.c.item_id, _held.c.token, _locked.c.job_id, _given_back.c.id.is_not(None).label("is_released"))
+    sa.select(_held.c.item_id, _held.c.token, _given_back.c.id.is_not(None).label("is_released"))
     .join(_locked, sa.and_(_locked.c.id == _held.c.item_id, _locked.c.lease_token == _held.c.token))
     .outerjoin(_given_back, _given_back.c.id == _locked.c.id)
 )

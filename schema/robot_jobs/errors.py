@@ -130,6 +130,15 @@ class OrderShippedMeanwhile(Error):
         return cls(code=ErrorCode.ORDER_SHIPPED_MEANWHILE, message=error.message)
 
 
+@strawberry.type(description="Another try with the account has reserved that number, whatever became of it.")
+class NumberAlreadyReserved(Error):
+    number: str = strawberry.field(description="The number; take a higher one.")
+
+    @classmethod
+    def from_domain(cls, error: jobs.NumberAlreadyReserved) -> Self:
+        return cls(code=ErrorCode.NUMBER_ALREADY_RESERVED, message=error.message, number=error.number)
+
+
 @strawberry.type(description="It is known how the item ended, or it has not ended yet.")
 class OutcomeNotOpen(Error):
     item: RobotJobItem = strawberry.field(description="The item as it stands.")

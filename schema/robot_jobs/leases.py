@@ -1,6 +1,8 @@
 """The robot's side of the contract: claim, renew, mark; and what people do about jobs that robots work on."""
 
 import datetime as dt
+import uuid
+from functools import partial
 from typing import Annotated, Self
 
 import strawberry
@@ -9,7 +11,7 @@ import domain.claims
 import domain.credentials
 import domain.robot_jobs
 from domain.carriers import Carrier
-from domain.robot_jobs import HeldBack, HeldLease, LeaseState
+from domain.robot_jobs import ClaimPurpose, HeldBack, HeldLease, LeaseState, ReleaseReason, ReleaseState
 from domain.robot_jobs.leases import LEASES_AT_ONCE
 from schema.access import OPERATORS, REPORTERS, ROBOTS, mutation, transaction
 from schema.carrier_configs import CredentialKeysMissing, CredentialsUnreadable
@@ -19,6 +21,7 @@ from schema.ids import parse_id
 from schema.robot_jobs.errors import (
     InvalidTransition,
     LeaseLost,
+    NumberAlreadyReserved,
     OrderShippedMeanwhile,
     OutcomeNotOpen,
     RobotJobItemNotFound,
@@ -67,10 +70,15 @@ class ClaimJobItemsInput:
     lease_seconds: int = strawberry.field(
         default=300, description="How long they are yours unless you renew, 30 to 3,600."
     )
+    purpose: ClaimPurpose = strawberry.field(default=ClaimPurpose.SHIP, description="What you want to do with them.")
 
 
 @strawberry.type(description="What was claimed; perhaps nothing.")
 class ClaimJobItemsSuccess:
+    workspace_id: strawberry.ID | None = strawberry.field(
+        description="Of all the items; name it in X-Workspace-Id when you renew, mark, report and release.  Null when "
+        "nothing was claimed."
+    )
     items: list[ClaimedItem] = strawberry.field(description="Those of the oldest jobs first.")
     credentials: CarrierCredentials | None = strawberry.field(
         description="Of the account; null when nothing was claimed, or when no password is kept."
@@ -79,6 +87,19 @@ class ClaimJobItemsSuccess:
         description="Why there is less than was asked for, though more may wait; null when there is no more."
     )
     lease_seconds: int = strawberry.field(description="How long the leases are.")
+
+    @classmethod
+    def from_domain(cls, claim: domain.claims.Claim | None, workspace_id: uuid.UUID | None, lease_seconds: int) -> Self:
+        """None: no workspace has anything to claim now."""
+        return cls(
+            workspace_id=strawberry.ID(str(workspace_id)) if workspace_id is not None else None,
+            items=[ClaimedItem.from_domain(item) for item in claim.claimed.items] if claim is not None else [],
+            credentials=CarrierCredentials.from_domain(claim.credentials)
+            if claim is not None and claim.credentials is not None
+            else None,
+            held_back=claim.claimed.held_back if claim is not None else None,
+            lease_seconds=lease_seconds,
+        )
 
 
 @strawberry.input(description="A lease that you hold.")
@@ -92,7 +113,36 @@ class LeaseInput:
 
 @strawberry.input(description="A lease that you hold, of the item that you are about to submit.")
 class MarkItemSubmittingInput(LeaseInput):
-    pass
+    reserved_number: str | None = strawberry.field(
+        default=None,
+        description="The portal's number that the order goes under, up to 100 characters: by it a parcel of which "
+        "nobody knows is looked up.  No two tries with one account get the same.",
+    )
+
+
+@strawberry.input(description="Leases to give back.")
+class ReleaseJobItemsInput:
+    leases: list[LeaseInput] = strawberry.field(
+        description=f"1 to {LEASES_AT_ONCE} of them, of shipments and of look-ups."
+    )
+    reason: ReleaseReason = strawberry.field(description="Why.")
+    message: str | None = strawberry.field(
+        default=None, description="What the portal said, up to 500 characters; shown while the account pauses."
+    )
+    retry_after_seconds: int = strawberry.field(
+        default=60, description="When a look-up may be claimed again, 0 to 86,400."
+    )
+
+
+@strawberry.type(description="What became of a lease that was given back.")
+class ReleasedLease:
+    item_id: strawberry.ID = strawberry.field(description="The item.")
+    state: ReleaseState = strawberry.field(description="What became of it.")
+
+
+@strawberry.type(description="What became of each, in the order given.")
+class ReleaseJobItemsSuccess:
+    leases: list[ReleasedLease] = strawberry.field(description="One answer each.")
 
 
 @strawberry.input(description="Leases to renew.")
@@ -158,8 +208,11 @@ ClaimJobItemsResult = Annotated[
 RenewLeasesResult = Annotated[
     RenewLeasesSuccess | InvalidInput, strawberry.union("RenewLeasesResult", description="Of renewLeases.")
 ]
+ReleaseJobItemsResult = Annotated[
+    ReleaseJobItemsSuccess | InvalidInput, strawberry.union("ReleaseJobItemsResult", description="Of releaseJobItems.")
+]
 MarkItemSubmittingResult = Annotated[
-    MarkItemSubmittingSuccess | LeaseLost | OrderShippedMeanwhile | InvalidInput,
+    MarkItemSubmittingSuccess | LeaseLost | OrderShippedMeanwhile | NumberAlreadyReserved | InvalidInput,
     strawberry.union("MarkItemSubmittingResult", description="Of markItemSubmitting."),
 ]
 CancelRobotJobResult = Annotated[
@@ -175,8 +228,9 @@ ResolveUnknownOutcomeResult = Annotated[
 @strawberry.type
 class LeaseMutations:
     @mutation(
-        "Lease pending items of a carrier, those of the oldest jobs first, with the login for its portal.  One "
-        "account has no more leases at once than its config allows.  Each read of a password is recorded.",
+        "Lease pending items of a carrier, those of the oldest jobs first, with the login for its portal; or items "
+        "with an unknown outcome, to look them up.  One account has no more leases at once than its config allows.  A "
+        "key of the installation that names no workspace serves them in turn.  Each read of a password is recorded.",
         roles=ROBOTS,
     )
     async def claim_job_items(
@@ -184,24 +238,31 @@ class LeaseMutations:
         info: Info,
         input: Annotated[ClaimJobItemsInput, strawberry.argument(description="What.")],  # noqa: A002
     ) -> ClaimJobItemsResult:
-        async with transaction(info) as work:
-            claim = await domain.claims.claim_with_credentials(
-                work.connection,
-                info.context.key_ring,
-                input.carrier,
-                workspace_id=work.membership.workspace_id,
-                claimed_by=work.membership.user_id,
-                limit=input.limit,
-                lease_s=input.lease_seconds,
-            )
-            for job in claim.claimed.jobs:
-                work.announce(job)
-        return ClaimJobItemsSuccess(
-            items=[ClaimedItem.from_domain(item) for item in claim.claimed.items],
-            credentials=CarrierCredentials.from_domain(claim.credentials) if claim.credentials is not None else None,
-            held_back=claim.claimed.held_back,
-            lease_seconds=input.lease_seconds,
+        domain.robot_jobs.check_claim(limit=input.limit, lease_s=input.lease_seconds)
+        list_in_turn = partial(
+            domain.robot_jobs.list_workspaces_in_turn,
+            carrier=input.carrier,
+            lookups=input.purpose is ClaimPurpose.LOOK_UP,
         )
+        claimed = None
+        for workspace_id in await info.context.workspaces_in_turn(list_in_turn):
+            async with transaction(info, workspace_id) as work:
+                claimed = await domain.claims.claim_with_credentials(
+                    work.connection,
+                    info.context.key_ring,
+                    input.carrier,
+                    workspace_id=work.membership.workspace_id,
+                    claimed_by=work.membership.user_id,
+                    purpose=input.purpose,
+                    limit=input.limit,
+                    lease_s=input.lease_seconds,
+                    breaker=info.context.breaker,
+                )
+                for job in claimed.claimed.jobs:
+                    work.announce(job)
+            if claimed.claimed.items:
+                return ClaimJobItemsSuccess.from_domain(claimed, work.membership.workspace_id, input.lease_seconds)
+        return ClaimJobItemsSuccess.from_domain(claimed, None, input.lease_seconds)
 
     @mutation(
         "Keep leases for longer, and hear what to do with each item: go on, stop, or let go of what is lost.",
@@ -226,6 +287,29 @@ class LeaseMutations:
         )
 
     @mutation(
+        "Give back what you have not submitted: the items are pending again at the same attempt, and look-ups can be "
+        "claimed again.  What you met at the portal may pause the account.",
+        roles=ROBOTS,
+    )
+    async def release_job_items(
+        self,
+        info: Info,
+        input: Annotated[ReleaseJobItemsInput, strawberry.argument(description="The leases.")],  # noqa: A002
+    ) -> ReleaseJobItemsResult:
+        async with transaction(info) as work:
+            released = await domain.robot_jobs.release_job_items(
+                work.connection,
+                [lease.to_domain(f"leases.{number}.") for number, lease in enumerate(input.leases)],
+                reason=input.reason,
+                message=input.message,
+                retry_after_s=input.retry_after_seconds,
+                breaker=info.context.breaker,
+            )
+        return ReleaseJobItemsSuccess(
+            leases=[ReleasedLease(item_id=strawberry.ID(str(each.item_id)), state=each.state) for each in released]
+        )
+
+    @mutation(
         "Say that you are about to press the portal's button, and wait for the answer before you do: only a success "
         "allows it.  From then on nobody else tries before it is known what came.  The same again is answered alike.",
         roles=ROBOTS,
@@ -236,7 +320,9 @@ class LeaseMutations:
         input: Annotated[MarkItemSubmittingInput, strawberry.argument(description="Your lease.")],  # noqa: A002
     ) -> MarkItemSubmittingResult:
         async with transaction(info) as work:
-            item = await domain.robot_jobs.mark_item_submitting(work.connection, input.to_domain())
+            item = await domain.robot_jobs.mark_item_submitting(
+                work.connection, input.to_domain(), reserved_number=input.reserved_number
+            )
         return MarkItemSubmittingSuccess(item=RobotJobItem.from_domain(item))
 
     @mutation(

@@ -13,6 +13,7 @@ from domain.carriers import Carrier
 from domain.events import EventType
 from domain.pages import Page, PageRequest
 from domain.robot_jobs import ErrorType, FailureAction, ItemStatus, JobStatus, JobType, Resolution
+from schema.accounts import AccountPause, pause_of
 from schema.context import Info
 from schema.loaders import EventsOfJob, ItemsOfJob
 from schema.nodes import Node
@@ -110,6 +111,12 @@ class RobotJob(Node):
     @strawberry.field(description="How far it has come.")
     def progress(self) -> RobotJobProgress:
         return RobotJobProgress(job=self.job, known_pace=self.known.pace)
+
+    @strawberry.field(
+        description="Why robots leave its account alone for now; null when they do not, and for a finished job."
+    )
+    async def pause(self, info: Info) -> AccountPause | None:
+        return await pause_of(info, self.carrier) if self.job.status.is_active else None
 
     @strawberry.field(description="Failed items grouped by what must be done, the largest group first.")
     async def failures(self, info: Info) -> list[FailureGroup]:
@@ -217,6 +224,9 @@ class Attempt:
     submitted_at: dt.datetime | None = strawberry.field(
         description="When the robot pressed the portal's button, or was about to."
     )
+    reserved_number: str | None = strawberry.field(
+        description="The portal's number that the robot reserved for this try."
+    )
     resolution: Resolution | None = strawberry.field(
         description="What was found out when nobody knew whether there was a parcel."
     )
@@ -255,6 +265,9 @@ class RobotJobItem(Node):
     submitted_at: dt.datetime | None = strawberry.field(
         description="When the robot pressed the portal's button in this try, or was about to."
     )
+    reserved_number: str | None = strawberry.field(
+        description="The portal's number that the robot reserved for this try: by it the parcel can be looked up."
+    )
     last_retry_at: dt.datetime | None = strawberry.field(description="When it was last retried.")
     started_at: dt.datetime | None = strawberry.field(description="When this try began.")
     completed_at: dt.datetime | None = strawberry.field(description="When this try ended.")
@@ -290,6 +303,7 @@ class RobotJobItem(Node):
                 started_at=each.started_at,
                 completed_at=each.completed_at,
                 submitted_at=each.submitted_at,
+                reserved_number=each.reserved_number,
                 resolution=each.resolution,
                 resolved_by=each.resolved_by,
                 resolution_reason=each.resolution_reason,
@@ -318,6 +332,7 @@ class RobotJobItem(Node):
             leased_by=item.leased_by,
             lease_expires_at=item.lease_expires_at,
             submitted_at=item.submitted_at,
+            reserved_number=item.reserved_number,
             last_retry_at=item.last_retry_at,
             started_at=item.started_at,
             completed_at=item.completed_at,

@@ -50,7 +50,11 @@ RETRY = (
 CLAIM = (
     """mutation ($input: ClaimJobItemsInput!) { claimJobItems(input: $input) { __typename ...Failed
         ... on ClaimJobItemsSuccess {
-            items { leaseToken expiresAt item { id status attempt valueSent leasedBy leaseExpiresAt submittedAt } }
+            workspaceId
+            items {
+                leaseToken expiresAt
+                item { id status attempt valueSent leasedBy leaseExpiresAt submittedAt reservedNumber }
+            }
             credentials { username password } heldBack leaseSeconds
         }
     } }"""
@@ -62,9 +66,21 @@ RENEW = (
     } }"""
     + FAILED
 )
+RELEASE = (
+    """mutation ($input: ReleaseJobItemsInput!) { releaseJobItems(input: $input) { __typename ...Failed
+        ... on ReleaseJobItemsSuccess { leases { itemId state } }
+    } }"""
+    + FAILED
+)
+RESUME_ACCOUNT = (
+    """mutation ($input: ResumeCarrierAccountInput!) { resumeCarrierAccount(input: $input) { __typename ...Failed
+        ... on ResumeCarrierAccountSuccess { pause { reason message since probeAt } }
+    } }"""
+    + FAILED
+)
 MARK = (
     """mutation ($input: MarkItemSubmittingInput!) { markItemSubmitting(input: $input) { __typename ...Failed
-        ... on MarkItemSubmittingSuccess { item { id status submittedAt } }
+        ... on MarkItemSubmittingSuccess { item { id status submittedAt reservedNumber } }
     } }"""
     + FAILED
 )

@@ -76,6 +76,18 @@ ID_OPERATIONS: dict[str, IdOperation] = {
         _input(leases=lambda found, _: [{"itemId": _NOBODYS, "leaseToken": found}]),
         role=Role.ROBOT,
     ),
+    "releaseJobItems.input.leases.itemId": IdOperation(
+        "item",
+        d.RELEASE,
+        _input(leases=lambda found, _: [{"itemId": found, "leaseToken": _NOBODYS}], reason=lambda *_: "STOPPING"),
+        role=Role.ROBOT,
+    ),
+    "releaseJobItems.input.leases.leaseToken": IdOperation(
+        "item",
+        d.RELEASE,
+        _input(leases=lambda found, _: [{"itemId": _NOBODYS, "leaseToken": found}], reason=lambda *_: "STOPPING"),
+        role=Role.ROBOT,
+    ),
     "markItemSubmitting.input.itemId": IdOperation(
         "item", d.MARK, _input(itemId=_one, leaseToken=lambda *_: _NOBODYS), role=Role.ROBOT
     ),

@@ -19,6 +19,7 @@ from graphql import (
     is_introspection_type,
 )
 
+import domain.accounts
 import domain.api_keys
 import domain.carrier_configs
 import domain.order_import
@@ -29,7 +30,14 @@ from domain.errors import DomainError
 from domain.order_import import CSV_COLUMNS
 from schema.errors import ErrorCode
 
-ROOMS = (domain.api_keys, domain.carrier_configs, domain.order_import, domain.orders, domain.robot_jobs)
+ROOMS = (
+    domain.accounts,
+    domain.api_keys,
+    domain.carrier_configs,
+    domain.order_import,
+    domain.orders,
+    domain.robot_jobs,
+)
 SDL = contract.schema.as_str()
 TYPES = {name: named for name, named in build_schema(SDL).type_map.items() if not is_introspection_type(named)}
 

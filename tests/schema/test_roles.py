@@ -65,6 +65,12 @@ MUTATIONS: dict[str, tuple[str, dict[str, object], frozenset[str]]] = {
     "updateJobStatus": (d.SET_STATUS, {"input": {"jobId": UNKNOWN, "status": "FAILED"}}, REPORTS),
     "claimJobItems": (d.CLAIM, {"input": {"carrier": "COORDINADORA"}}, ROBOTS),
     "renewLeases": (d.RENEW, {"input": {"leases": [{"itemId": UNKNOWN, "leaseToken": UNKNOWN}]}}, ROBOTS),
+    "releaseJobItems": (
+        d.RELEASE,
+        {"input": {"leases": [{"itemId": UNKNOWN, "leaseToken": UNKNOWN}], "reason": "STOPPING"}},
+        ROBOTS,
+    ),
+    "resumeCarrierAccount": (d.RESUME_ACCOUNT, {"input": {"carrier": "COORDINADORA"}}, OPERATES),
     "markItemSubmitting": (d.MARK, {"input": {"itemId": UNKNOWN, "leaseToken": UNKNOWN}}, ROBOTS),
     "cancelRobotJob": (d.CANCEL, {"input": {"jobId": UNKNOWN}}, OPERATES),
     "resolveUnknownOutcome": (
