@@ -86,6 +86,7 @@ LENGTHS = {
     "ImportOrdersSuccess.imported": Length(100, 100),
     "ImportOrdersSuccess.refused": Length(100, 100),
     "RetryFailedItemsSuccess.items": Length(100, 100),
+    "UpdateJobItemResultsSuccess.results": Length(100, 100),
 }
 # What the schema tells of itself has a limit of its own on its depth; its length is what it is.
 _INTROSPECTION_COSTS = {"__schema": 1_000, "__type": 100}

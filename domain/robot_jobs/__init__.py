@@ -20,6 +20,7 @@ from domain.robot_jobs.errors import (
     StaleAttempt,
 )
 from domain.robot_jobs.expiry import ExpiredLeases, end_expired_leases
+from domain.robot_jobs.item_results import ItemResult, ResultStatus
 from domain.robot_jobs.leases import (
     ClaimedItems,
     ClaimPurpose,
@@ -76,7 +77,12 @@ from domain.robot_jobs.releases import (
     ReleaseState,
     release_job_items,
 )
-from domain.robot_jobs.results import ItemResult, RecordedResult, ResultStatus, update_job_item_result
+from domain.robot_jobs.results import (
+    RecordedResult,
+    ResultAnswer,
+    update_job_item_result,
+    update_job_item_results,
+)
 from domain.robot_jobs.retry import RetriedItems, retry_failed_items
 from domain.robot_jobs.status import JobStatusUpdate, cancel_robot_job, update_job_status
 from domain.robot_jobs.submitting import mark_item_submitting
@@ -149,6 +155,7 @@ __all__ = [
     "RenewedLease",
     "Resolution",
     "ResolvedOutcome",
+    "ResultAnswer",
     "ResultConflict",
     "ResultStatus",
     "RetriedItems",
@@ -194,5 +201,6 @@ __all__ = [
     "robot_job_items",
     "robot_jobs",
     "update_job_item_result",
+    "update_job_item_results",
     "update_job_status",
 ]

@@ -49,14 +49,14 @@ class JobChange:
     """The job as it will be, and the events to tell; begins with the job as read under its lock.
 
     `finish_as`: what the job becomes when its last open item closes, if not what its row says.  `has_unproven_items`:
-    whether other items keep an ending that the system wrote.
+    whether other items keep an ending that the system wrote; it may change from item to item.
     """
 
     def __init__(self, job: RobotJob, *, finish_as: JobStatus | None = None, has_unproven_items: bool = False) -> None:
         self.job = job
         self.events: list[NewEvent] = []
         self._finish_as = finish_as or job.finishes_as
-        self._has_unproven_items = has_unproven_items
+        self.has_unproven_items = has_unproven_items
 
     def start(self, item: RobotJobItem | None = None) -> None:
         """Pending becomes processing, from the time that the item was taken up."""
@@ -74,7 +74,7 @@ class JobChange:
             self._count(before.status, -1)
         self._count(after.status, +1)
         was = self.job.status
-        status = next_job_status(self.job, finish_as=self._finish_as, has_unproven_items=self._has_unproven_items)
+        status = next_job_status(self.job, finish_as=self._finish_as, has_unproven_items=self.has_unproven_items)
         is_finished_now = status is not was and not status.is_active
         self.job = replace(
             self.job,

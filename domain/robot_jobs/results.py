@@ -1,134 +1,38 @@
-"""One result per try, counted exactly once: item, counters, job status, order and events in one transaction."""
+"""One result per try, counted exactly once: item, counters, job status, order and events in one transaction.
+
+All of it works on many results at once; one result is a list of one.
+"""
 
 import uuid
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, assert_never
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from domain.base import array_parameter
 from domain.errors import InputProblem, InvalidInput, invalid
-from domain.orders import ORDER_COLUMNS, REFERENCE_AT_MOST, Order, orders, write_order_changes
-from domain.robot_jobs.changes import JobChange, write_job_change
+from domain.orders import ORDER_COLUMNS, Order, orders, write_order_changes
+from domain.robot_jobs.changes import JobChange, write_job_changes
 from domain.robot_jobs.closing import Closing, close_items
 from domain.robot_jobs.errors import LeaseLost, ResultConflict, RobotJobItemNotFound, StaleAttempt
+from domain.robot_jobs.item_results import Decision, ItemResult, decide
+from domain.robot_jobs.late_results import LateResult, keep_for_review
 from domain.robot_jobs.tables import (
     ClosedBy,
     ErrorType,
     ItemStatus,
     RobotJob,
     RobotJobItem,
-    robot_job_attempts,
     robot_job_items,
     robot_jobs,
 )
-from domain.text import optional_text
 
-ERROR_MESSAGE_AT_MOST = 2_000
-LATE_RESULTS_AT_MOST = 20
-
-
-class ResultStatus(StrEnum):
-    SUCCESS = "success"
-    ERROR = "error"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ItemResult:
-    """What a robot reports for one try of one item.  `attempt` None means the current one.
-
-    A lease is good for one attempt: with its token the attempt must be named, and decides.
-    """
-
-    item_id: uuid.UUID
-    status: ResultStatus
-    attempt: int | None = None
-    lease_token: uuid.UUID | None = None
-    tracking_number: str | None = None
-    carrier_guide_number: str | None = None
-    error_type: ErrorType | None = None
-    error_message: str | None = None
-
-    def checked(self) -> "ItemResult":
-        """The same, with blanks cut off and the error type filled in.  Raises InvalidInput."""
-        is_success = self.status is ResultStatus.SUCCESS
-        problems = []
-        if self.attempt is not None and not 1 <= self.attempt < 2**31:
-            problems.append(InputProblem("attempt", f"must be 1 or more; it is {self.attempt}."))
-        if self.lease_token is not None and self.attempt is None:
-            problems.append(InputProblem("attempt", "must go with leaseToken, for a lease may have ended meanwhile."))
-        for name in ("error_type", "error_message") if is_success else ("tracking_number", "carrier_guide_number"):
-            if getattr(self, name) is not None:
-                problems.append(InputProblem(name, f"does not go with a result of status {self.status}."))
-        if problems:
-            raise InvalidInput(*problems)
-        return ItemResult(
-            item_id=self.item_id,
-            status=self.status,
-            attempt=self.attempt,
-            lease_token=self.lease_token,
-            tracking_number=optional_text("tracking_number", self.tracking_number, at_most=REFERENCE_AT_MOST),
-            carrier_guide_number=optional_text(
-                "carrier_guide_number", self.carrier_guide_number, at_most=REFERENCE_AT_MOST
-            ),
-            error_type=None if is_success else self.error_type or ErrorType.UNKNOWN,
-            error_message=optional_text("error_message", self.error_message, at_most=ERROR_MESSAGE_AT_MOST),
-        )
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "status": self.status,
-            "trackingNumber": self.tracking_number,
-            "carrierGuideNumber": self.carrier_guide_number,
-            "errorType": self.error_type,
-            "errorMessage": self.error_message,
-        }
-
-
-class Decision(StrEnum):
-    """What a result does to its item."""
-
-    CLOSES = "closes"  # the open item
-    CORRECTS = "corrects"  # what the system itself had written, or an ending that nobody knew
-    COMPLETES = "completes"  # a success with the numbers that it lacked
-    REPLAYS = "replays"  # what is recorded already
-    CONFLICTS = "conflicts"  # with what a robot reported for this attempt
-    IS_STALE = "is_stale"  # it belongs to an older attempt
-
-
-def decide(item: RobotJobItem, result: ItemResult) -> Decision:
-    """The rule of results, without I/O.  Raises InvalidInput for an attempt that has not begun."""
-    if result.attempt is not None and result.attempt > item.attempt:
-        raise invalid("attempt", f"{result.attempt} has not begun; item {item.id} is at attempt {item.attempt}.")
-    if result.attempt is not None and result.attempt < item.attempt:
-        return Decision.IS_STALE
-    if item.status.is_open:
-        return Decision.CLOSES
-    recorded = (item.tracking_number, item.carrier_guide_number, item.error_type, item.error_message)
-    reported = (result.tracking_number, result.carrier_guide_number, result.error_type, result.error_message)
-    if item.status.value == result.status.value and recorded == reported:
-        return Decision.REPLAYS
-    if _adds_numbers(item, result):
-        return Decision.COMPLETES
-    has_proof = result.status is ResultStatus.SUCCESS and result.tracking_number is not None
-    if (item.closed_by is ClosedBy.SYSTEM or item.outcome_unknown) and has_proof:
-        return Decision.CORRECTS
-    return Decision.CONFLICTS
-
-
-def _adds_numbers(item: RobotJobItem, result: ItemResult) -> bool:
-    """Whether the result repeats a success and brings a number that was missing, contradicting none."""
-    pairs = (
-        (item.tracking_number, result.tracking_number),
-        (item.carrier_guide_number, result.carrier_guide_number),
-    )
-    return (
-        item.status is ItemStatus.SUCCESS
-        and result.status is ResultStatus.SUCCESS
-        and all(known is None or known == reported for known, reported in pairs)
-    )
+RESULTS_AT_MOST = 500
+ROUNDS_AT_MOST = 5
+"""How often one item may be named in one call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +42,9 @@ class RecordedResult:
     job: RobotJob
     item: RobotJobItem
     replayed: bool
+
+
+ResultAnswer = RecordedResult | StaleAttempt | ResultConflict | LeaseLost | RobotJobItemNotFound | InvalidInput
 
 
 async def update_job_item_result(
@@ -152,75 +59,246 @@ async def update_job_item_result(
     the numbers which an earlier success lacked completes that.  Locks the job, then the item, then the order.
     Raises InvalidInput, RobotJobItemNotFound, and LeaseLost for a token that is not of the attempt in hand.
     """
-    result = result.checked()
-    job = await lock_job_of_item(connection, result.item_id)
-    item, order, others_wait = await lock_item_and_order(connection, result.item_id)
+    [answer] = await _record(connection, [result], reported_by)
+    match answer:
+        case RecordedResult() | StaleAttempt() | ResultConflict():
+            return answer
+        case LeaseLost() | RobotJobItemNotFound() | InvalidInput():
+            raise answer
+        case _:
+            assert_never(answer)
+
+
+async def update_job_item_results(
+    connection: AsyncConnection, results: Sequence[ItemResult | InvalidInput], *, reported_by: str
+) -> list[ResultAnswer]:
+    """As update_job_item_result for up to 500 results, of any jobs, each answered for itself in the order given.
+
+    What is refused, LeaseLost for one, is an answer too and has no effect; the others are recorded all the same.  One
+    that could not even be read is handed in as its InvalidInput.  The paths of problems begin with `results.3`.
+    Several results for one item count in the order given, each seeing what the one before has done: a robot that was
+    cut off may have two of one item to send.  Each further one takes a round of statements more, so after the fifth
+    they are refused; else the number of statements is the same for any number of results.  Jobs are answered as they
+    stand after all of it.  Locks all jobs by id, then all items by id, then all orders by id.
+    Raises InvalidInput for no results, or too many.
+    """
+    if not 1 <= len(results) <= RESULTS_AT_MOST:
+        raise invalid("results", f"must be 1 to {RESULTS_AT_MOST}; there are {len(results):,}.")
+    answers = await _record(connection, results, reported_by)
+    return [
+        _within(f"results.{number}", answer) if isinstance(answer, InvalidInput) else answer
+        for number, answer in enumerate(answers)
+    ]
+
+
+def _within(path: str, error: InvalidInput) -> InvalidInput:
+    return InvalidInput(*(InputProblem(f"{path}.{problem.path}", problem.message) for problem in error.problems))
+
+
+# ---------------------------------------------------------------------------------------------- deciding
+
+
+@dataclass(frozen=True, slots=True)
+class HeldItem:
+    """An item and its order under their locks.  `others_wait`: items of its job keep an ending by the system."""
+
+    item: RobotJobItem
+    order: Order
+    others_wait: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedResult:
+    """A result that its item takes.  `settles`: why the item was flagged for review has been looked into."""
+
+    held: HeldItem
+    result: ItemResult
+    completes: bool = False
+    settles: bool = False
+
+
+async def _record(
+    connection: AsyncConnection, results: Sequence[ItemResult | InvalidInput], reported_by: str
+) -> list[ResultAnswer]:
+    answers: dict[int, ResultAnswer] = {}
+    after: dict[int, tuple[RobotJobItem, bool]] = {}  # by the result's number, and whether it was a replay
+    waiting: dict[int, ItemResult] = {}
+    for number, result in enumerate(results):
+        try:
+            waiting[number] = _checked(result)
+        except InvalidInput as problem:
+            answers[number] = problem
+    jobs = await _lock_jobs_of_items(connection, _item_ids(waiting)) if waiting else {}
+    for _ in range(ROUNDS_AT_MOST):
+        if not waiting:
+            break
+        held = await _lock_items_and_orders(connection, _item_ids(waiting))
+        accepted: dict[int, AcceptedResult] = {}
+        late: dict[int, LateResult] = {}
+        in_turn, waiting = _take_turns(waiting, held)
+        for number, result in in_turn.items():
+            try:
+                match _decided(result, held.get(result.item_id)):
+                    case AcceptedResult() as each:
+                        accepted[number] = each
+                    case LateResult() as each:
+                        late[number] = each
+                    case RobotJobItem() as item:
+                        after[number] = item, True
+            except (InvalidInput, RobotJobItemNotFound, LeaseLost) as refusal:
+                answers[number] = refusal
+        if accepted:
+            changes = {each.held.item.job_id: JobChange(jobs[each.held.item.job_id]) for each in accepted.values()}
+            closed = await _apply(connection, changes, list(accepted.values()), held, reported_by)
+            jobs |= {job.id: job for job in await write_job_changes(connection, list(changes.values()))}
+            after |= {number: (closed[each.result.item_id], False) for number, each in accepted.items()}
+        kept = await keep_for_review(connection, list(late.values()))
+        answers |= {number: _answer_to_late(each, kept[each.item.id]) for number, each in late.items()}
+    answers |= {
+        number: invalid("item_id", f"{result.item_id}, or its order, comes more than {ROUNDS_AT_MOST} times.")
+        for number, result in waiting.items()
+    }
+    answers |= {number: RecordedResult(jobs[item.job_id], item, replayed) for number, (item, replayed) in after.items()}
+    return [answers[number] for number in range(len(results))]
+
+
+def _checked(result: ItemResult | InvalidInput) -> ItemResult:
+    if isinstance(result, InvalidInput):
+        raise result
+    return result.checked()
+
+
+def _item_ids(results: Mapping[int, ItemResult]) -> list[uuid.UUID]:
+    return list({result.item_id for result in results.values()})
+
+
+def _take_turns(
+    results: Mapping[int, ItemResult], held: Mapping[uuid.UUID, HeldItem]
+) -> tuple[dict[int, ItemResult], dict[int, ItemResult]]:
+    """Those that can be recorded together, and those that must see what the others did: one of an item and order."""
+    now: dict[int, ItemResult] = {}
+    later: dict[int, ItemResult] = {}
+    taken: set[uuid.UUID] = set()
+    for number, result in results.items():
+        of = held.get(result.item_id)
+        whose = {result.item_id} if of is None else {result.item_id, of.order.id}
+        (now if taken.isdisjoint(whose) else later)[number] = result
+        taken |= whose  # by what has to wait, too: they keep their order
+    return now, later
+
+
+def _decided(result: ItemResult, held: HeldItem | None) -> AcceptedResult | LateResult | RobotJobItem:
+    """What is to be done; for the item itself nothing.  Raises RobotJobItemNotFound, LeaseLost, InvalidInput."""
+    if held is None:
+        raise RobotJobItemNotFound(result.item_id)
+    item = held.item
     decision = decide(item, result)
     match decision:
         case Decision.CLOSES if result.lease_token not in (None, item.lease_token):
             raise LeaseLost(item.id)
         case Decision.CLOSES | Decision.CORRECTS | Decision.COMPLETES:
-            # Numbers that follow settle nothing that the system itself had written.
-            has_unproven_items = others_wait or decision is Decision.COMPLETES
-            change = JobChange(job, has_unproven_items=has_unproven_items)
-            return await apply_result(connection, change, item, order, result, reported_by)
+            return AcceptedResult(held, result, completes=decision is Decision.COMPLETES)
         case Decision.REPLAYS:
-            return RecordedResult(job, item, replayed=True)
+            return item
         case Decision.CONFLICTS:
-            return ResultConflict(await _keep_for_review(connection, item, item.attempt, result))
+            return LateResult(item, item.attempt, result)
         case Decision.IS_STALE:
-            attempt = result.attempt or item.attempt
-            return StaleAttempt(await _keep_for_review(connection, item, attempt, result), attempt)
+            return LateResult(item, result.attempt or item.attempt, result)
         case _:
             assert_never(decision)
 
 
-_LOCK_JOB_OF_ITEM = (
+def _answer_to_late(late: LateResult, item: RobotJobItem) -> StaleAttempt | ResultConflict:
+    return StaleAttempt(item, late.attempt) if late.attempt < item.attempt else ResultConflict(item)
+
+
+# ---------------------------------------------------------------------------------------------- under locks
+
+# Each id list is complete before the first row is locked, so rows are locked by id whatever the plan.
+_LOCK_JOBS_OF_ITEMS = (
     sa.select(robot_jobs)
     .where(
         robot_jobs.c.id
-        == sa.select(robot_job_items.c.job_id)
-        .where(robot_job_items.c.id == sa.bindparam("item_id", type_=sa.Uuid()))
-        .scalar_subquery()
+        == sa.func.any(
+            sa.func.array(
+                sa.select(robot_job_items.c.job_id)
+                .where(robot_job_items.c.id == sa.func.any(array_parameter("item_ids", sa.Uuid())))
+                .scalar_subquery()
+            )
+        )
     )
+    .order_by(robot_jobs.c.id)
     .with_for_update()
 )
 
 
 async def lock_job_of_item(connection: AsyncConnection, item_id: uuid.UUID) -> RobotJob:
     """The job under its lock, which comes before the item's.  Raises RobotJobItemNotFound."""
-    row = (await connection.execute(_LOCK_JOB_OF_ITEM, {"item_id": item_id})).one_or_none()
-    if row is None:
-        raise RobotJobItemNotFound(item_id)
-    return RobotJob.from_row(row)
+    for job in (await _lock_jobs_of_items(connection, [item_id])).values():
+        return job
+    raise RobotJobItemNotFound(item_id)
 
 
-# Whether a proof settles a failed job depends on its other items; asked only when it comes late.
+async def _lock_jobs_of_items(
+    connection: AsyncConnection, item_ids: Collection[uuid.UUID]
+) -> dict[uuid.UUID, RobotJob]:
+    rows = await connection.execute(_LOCK_JOBS_OF_ITEMS, {"item_ids": list(item_ids)})
+    return {row.id: RobotJob.from_row(row) for row in rows}
+
+
+_items = (
+    sa.select(robot_job_items)
+    .where(robot_job_items.c.id == sa.func.any(array_parameter("item_ids", sa.Uuid())))
+    .order_by(robot_job_items.c.id)
+    .with_for_update(key_share=True)
+    .cte("items")
+)
+_orders = (
+    sa.select(*ORDER_COLUMNS)
+    .where(orders.c.id == sa.func.any(sa.func.array(sa.select(_items.c.order_id).scalar_subquery())))
+    .order_by(orders.c.id)
+    .with_for_update(key_share=True)
+    .cte("orders_of_items")
+)
+# Whether a proof settles a failed job depends on its other items; asked only when it comes late.  Those that are asked
+# for too are in hand, and judged there.
 _other = robot_job_items.alias("other")
 _others_closed_by_system = sa.case(
     (
-        robot_job_items.c.status.in_([ItemStatus.ERROR.value, ItemStatus.CANCELLED.value]),
+        _items.c.status.in_([ItemStatus.ERROR.value, ItemStatus.CANCELLED.value]),
         sa.exists().where(
-            _other.c.job_id == robot_job_items.c.job_id,
-            _other.c.id != robot_job_items.c.id,
+            _other.c.job_id == _items.c.job_id,
+            _other.c.id != sa.func.all(array_parameter("item_ids", sa.Uuid())),
             _other.c.closed_by == ClosedBy.SYSTEM.value,
         ),
     ),
     else_=sa.false(),
 )
-_LOCK_ITEM_AND_ORDER = (
-    sa.select(_others_closed_by_system.label("others_closed_by_system"), robot_job_items, *ORDER_COLUMNS)
-    .join(orders, orders.c.id == robot_job_items.c.order_id)
-    .where(robot_job_items.c.id == sa.bindparam("item_id", type_=sa.Uuid()))
-    .with_for_update(key_share=True, of=[robot_job_items, orders])
+_LOCK_ITEMS_AND_ORDERS = sa.select(_others_closed_by_system.label("others_wait"), *_items.c, *_orders.c).join(
+    _orders, _orders.c.id == _items.c.order_id
 )
 _ITEM_END = 1 + len(robot_job_items.c)
 
 
 async def lock_item_and_order(connection: AsyncConnection, item_id: uuid.UUID) -> tuple[RobotJobItem, Order, bool]:
     """Both under their locks, and whether other items of the job keep an ending that the system wrote."""
-    row = (await connection.execute(_LOCK_ITEM_AND_ORDER, {"item_id": item_id})).one()
-    return RobotJobItem.from_values(*row[1:_ITEM_END]), Order.from_values(*row[_ITEM_END:]), row[0]
+    held = (await _lock_items_and_orders(connection, [item_id]))[item_id]
+    return held.item, held.order, held.others_wait
+
+
+async def _lock_items_and_orders(
+    connection: AsyncConnection, item_ids: Collection[uuid.UUID]
+) -> dict[uuid.UUID, HeldItem]:
+    """Those of the items that there are, by id; all items under their locks, then all orders."""
+    rows = await connection.execute(_LOCK_ITEMS_AND_ORDERS, {"item_ids": list(item_ids)})
+    held = (
+        HeldItem(RobotJobItem.from_values(*row[1:_ITEM_END]), Order.from_values(*row[_ITEM_END:]), row[0])
+        for row in rows
+    )
+    return {each.item.id: each for each in held}
+
+
+# ---------------------------------------------------------------------------------------------- writing
 
 
 async def apply_result(
@@ -237,7 +315,59 @@ async def apply_result(
 
     `settles`: why the item was flagged for review has been looked into.
     """
-    closing = Closing(
+    held = HeldItem(item, order, change.has_unproven_items)
+    accepted = AcceptedResult(held, result, settles=settles)
+    closed = await _apply(connection, {change.job.id: change}, [accepted], {item.id: held}, reported_by)
+    [job] = await write_job_changes(connection, [change])
+    return RecordedResult(job, closed[item.id], replayed=False)
+
+
+async def _apply(
+    connection: AsyncConnection,
+    changes: Mapping[uuid.UUID, JobChange],
+    accepted: Sequence[AcceptedResult],
+    held: Mapping[uuid.UUID, HeldItem],
+    reported_by: str,
+) -> dict[uuid.UUID, RobotJobItem]:
+    """Close the items, change their orders, and tell their jobs' changes, which are then to be written.
+
+    `held` are all items under their locks, those of the results among them.
+    """
+    rows = await close_items(
+        connection,
+        [(each.held.item, _closing(each)) for each in accepted],
+        closed_by=ClosedBy.ROBOT,
+        reported_by=reported_by,
+    )
+    closed = {item.id: item for item in rows}
+    shipped = [
+        (each.held.order, _shipped(changes[each.held.item.job_id].job, each.held.order, each.result))
+        for each in accepted
+        if _ships(each)
+    ]
+    await write_order_changes(connection, shipped)
+    unproven = Counter(each.item.job_id for each in held.values() if each.item.closed_by is ClosedBy.SYSTEM)
+    for each in _by_completion(accepted, closed):
+        before = each.held.item
+        if before.closed_by is ClosedBy.SYSTEM:
+            unproven[before.job_id] -= 1
+        change = changes[before.job_id]
+        # Numbers that follow settle nothing that the system itself had written.
+        change.has_unproven_items = each.held.others_wait or each.completes or unproven[before.job_id] > 0
+        change.item_closed(before=before, after=closed[before.id])
+    return closed
+
+
+def _by_completion(
+    accepted: Iterable[AcceptedResult], closed: Mapping[uuid.UUID, RobotJobItem]
+) -> list[AcceptedResult]:
+    """As they were written: a job began with the first of them, and ended with the last."""
+    return sorted(accepted, key=lambda each: (closed[each.held.item.id].completed_at, each.held.item.id))
+
+
+def _closing(accepted: AcceptedResult) -> Closing:
+    item, order, result = accepted.held.item, accepted.held.order, accepted.result
+    return Closing(
         status=ItemStatus(result.status),
         tracking_number=result.tracking_number,
         carrier_guide_number=result.carrier_guide_number,
@@ -245,16 +375,8 @@ async def apply_result(
         error_message=result.error_message,
         review_reason=_review_reason(item, order, result),
         outcome_unknown=_leaves_outcome_unknown(item, result),
-        settles=settles,
+        settles=accepted.settles,
     )
-    closed = await close_items(connection, [(item, closing)], closed_by=ClosedBy.ROBOT, reported_by=reported_by)
-    # What an earlier success lacked comes too late for an order that shows a later parcel.
-    is_too_late = item.status is ItemStatus.SUCCESS and _shows_another_parcel(order, item, result)
-    if result.tracking_number is not None and not is_too_late:
-        await write_order_changes(connection, [(order, _shipped(change.job, order, result))])
-    for after in closed:
-        change.item_closed(before=item, after=after)
-    return RecordedResult(await write_job_change(connection, change), closed[0], replayed=False)
 
 
 def _leaves_outcome_unknown(item: RobotJobItem, result: ItemResult) -> bool:
@@ -278,47 +400,16 @@ def _shows_another_parcel(order: Order, item: RobotJobItem, result: ItemResult) 
     return order.tracking_number not in (None, result.tracking_number, item.previous_tracking_number)
 
 
+def _ships(accepted: AcceptedResult) -> bool:
+    """Whether the order shows the parcel; not if what an earlier success lacked comes after a later parcel."""
+    item, order, result = accepted.held.item, accepted.held.order, accepted.result
+    is_too_late = item.status is ItemStatus.SUCCESS and _shows_another_parcel(order, item, result)
+    return result.tracking_number is not None and not is_too_late
+
+
 def _shipped(job: RobotJob, order: Order, result: ItemResult) -> dict[str, Any]:
     """What the order shows of its parcel.  A guide number belongs to its tracking number: a new one drops the old."""
     shipped: dict[str, Any] = {"carrier": job.carrier, "tracking_number": result.tracking_number}
     if result.carrier_guide_number is not None or order.tracking_number not in (None, result.tracking_number):
         shipped["carrier_guide_number"] = result.carrier_guide_number
     return shipped
-
-
-_KEEP_LATE_RESULT = (
-    sa.update(robot_job_attempts)
-    .where(
-        robot_job_attempts.c.item_id == sa.bindparam("of_item", type_=sa.Uuid()),
-        robot_job_attempts.c.attempt == sa.bindparam("of_attempt", type_=sa.Integer()),
-        sa.not_(robot_job_attempts.c.late_results.contains(sa.bindparam("result", type_=pg.JSONB()))),
-        sa.func.jsonb_array_length(robot_job_attempts.c.late_results) < LATE_RESULTS_AT_MOST,
-    )
-    .values(
-        late_results=robot_job_attempts.c.late_results.concat(sa.bindparam("result", type_=pg.JSONB())),
-        late_result_at=sa.func.clock_timestamp(),
-    )
-)
-
-
-async def _keep_for_review(
-    connection: AsyncConnection, item: RobotJobItem, attempt: int, result: ItemResult
-) -> RobotJobItem:
-    """Keep a result that changes nothing with its attempt; a success flags the item, for a parcel may exist twice."""
-    await connection.execute(
-        _KEEP_LATE_RESULT, {"of_item": item.id, "of_attempt": attempt, "result": [result.as_json()]}
-    )
-    is_known = result.tracking_number is not None and result.tracking_number == item.tracking_number
-    if result.status is ResultStatus.ERROR or is_known or item.review_reason is not None:
-        return item
-    number = f" with tracking number {result.tracking_number}" if result.tracking_number else ""
-    row = await connection.execute(
-        sa.update(robot_job_items)
-        .where(robot_job_items.c.id == item.id)
-        .values(
-            review_reason=f"A robot reported a success{number} for attempt {attempt}: a parcel may exist twice.",
-            updated_at=sa.func.clock_timestamp(),
-        )
-        .returning(robot_job_items)
-    )
-    return RobotJobItem.from_row(row.one())

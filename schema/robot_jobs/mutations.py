@@ -1,9 +1,11 @@
 """What happens to jobs: each mutation is one transaction around the domain function of the same name."""
 
-from typing import Annotated, Self
+from collections.abc import Iterable
+from typing import Annotated, Self, assert_never
 
 import strawberry
 
+import domain.errors
 import domain.robot_jobs
 from domain.carriers import Carrier
 from domain.orders import ORDERS_AT_MOST
@@ -118,6 +120,13 @@ class UpdateJobItemResultSuccess:
     replayed: bool = strawberry.field(description="The same result was recorded before; nothing changed now.")
 
 
+@strawberry.input(description="How several tries ended.")
+class UpdateJobItemResultsInput:
+    results: list[UpdateJobItemResultInput] = strawberry.field(
+        description="1 to 500 results, of any jobs; several for one item count in this order, five at most."
+    )
+
+
 @strawberry.input(description="A status for a whole job.")
 class UpdateJobStatusInput:
     job_id: strawberry.ID = strawberry.field(description="The job.")
@@ -160,6 +169,21 @@ CreateRobotJobResult = Annotated[
 UpdateJobItemResultResult = Annotated[
     UpdateJobItemResultSuccess | StaleAttempt | ResultConflict | LeaseLost | RobotJobItemNotFound | InvalidInput,
     strawberry.union("UpdateJobItemResultResult", description="Of updateJobItemResult."),
+]
+
+
+@strawberry.type(
+    description="Each result is answered for itself: what is refused of them keeps no other from counting."
+)
+class UpdateJobItemResultsSuccess:
+    results: list[UpdateJobItemResultResult] = strawberry.field(
+        description="The answers, in the order of the results.  Jobs are shown as they stand after all of them."
+    )
+
+
+UpdateJobItemResultsResult = Annotated[
+    UpdateJobItemResultsSuccess | InvalidInput,
+    strawberry.union("UpdateJobItemResultsResult", description="Of updateJobItemResults."),
 ]
 UpdateJobStatusResult = Annotated[
     UpdateJobStatusSuccess | RobotJobNotFound | InvalidTransition | InvalidInput,
@@ -217,18 +241,29 @@ class RobotJobMutations:
             recorded = await domain.robot_jobs.update_job_item_result(
                 work.connection, input.to_domain(), reported_by=work.membership.user_id
             )
-            match recorded:
-                case domain.robot_jobs.StaleAttempt():
-                    return StaleAttempt.from_domain(recorded)
-                case domain.robot_jobs.ResultConflict():
-                    return ResultConflict.from_domain(recorded)
-            if not recorded.replayed:
-                work.announce(recorded.job)
-        return UpdateJobItemResultSuccess(
-            item=RobotJobItem.from_domain(recorded.item),
-            job=RobotJob.from_domain(recorded.job),
-            replayed=recorded.replayed,
-        )
+            for job in _changed_jobs([recorded]):
+                work.announce(job)
+        return _answer_to_result(recorded)
+
+    @mutation(
+        "Record how up to 500 tries ended, each as updateJobItemResult does and answered for itself: one that is "
+        "refused has no effect, and keeps no other from counting.",
+        roles=REPORTERS,
+    )
+    async def update_job_item_results(
+        self,
+        info: Info,
+        input: Annotated[UpdateJobItemResultsInput, strawberry.argument(description="The results.")],  # noqa: A002
+    ) -> UpdateJobItemResultsResult:
+        async with transaction(info) as work:
+            answers = await domain.robot_jobs.update_job_item_results(
+                work.connection,
+                [_read_result(result) for result in input.results],
+                reported_by=work.membership.user_id,
+            )
+            for job in _changed_jobs(answers):
+                work.announce(job)
+        return UpdateJobItemResultsSuccess(results=[_answer_to_result(answer) for answer in answers])
 
     @mutation(
         "Take a job up, fail it or cancel it; the same status again changes nothing.  Failing closes every open item "
@@ -276,3 +311,41 @@ class RobotJobMutations:
             items=[RobotJobItem.from_domain(item) for item in retried.items],
             skipped=[ItemNotRetryable.from_domain(skipped) for skipped in retried.skipped],
         )
+
+
+def _read_result(result: UpdateJobItemResultInput) -> ItemResult | domain.errors.InvalidInput:
+    try:
+        return result.to_domain()
+    except domain.errors.InvalidInput as problem:
+        return problem
+
+
+def _changed_jobs(answers: Iterable[domain.robot_jobs.ResultAnswer]) -> Iterable[domain.robot_jobs.RobotJob]:
+    """Each once."""
+    return {
+        answer.job.id: answer.job
+        for answer in answers
+        if isinstance(answer, domain.robot_jobs.RecordedResult) and not answer.replayed
+    }.values()
+
+
+def _answer_to_result(answer: domain.robot_jobs.ResultAnswer) -> UpdateJobItemResultResult:
+    match answer:
+        case domain.robot_jobs.RecordedResult():
+            return UpdateJobItemResultSuccess(
+                item=RobotJobItem.from_domain(answer.item),
+                job=RobotJob.from_domain(answer.job),
+                replayed=answer.replayed,
+            )
+        case domain.robot_jobs.StaleAttempt():
+            return StaleAttempt.from_domain(answer)
+        case domain.robot_jobs.ResultConflict():
+            return ResultConflict.from_domain(answer)
+        case domain.robot_jobs.LeaseLost():
+            return LeaseLost.from_domain(answer)
+        case domain.robot_jobs.RobotJobItemNotFound():
+            return RobotJobItemNotFound.from_domain(answer)
+        case domain.errors.InvalidInput():
+            return InvalidInput.from_domain(answer)
+        case _:
+            assert_never(answer)

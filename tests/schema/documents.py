@@ -27,6 +27,16 @@ REPORT = (
     } }"""
     + FAILED
 )
+REPORT_MANY = (
+    """mutation ($input: UpdateJobItemResultsInput!) { updateJobItemResults(input: $input) { __typename ...Failed
+        ... on UpdateJobItemResultsSuccess { results { __typename ...Failed
+            ... on UpdateJobItemResultSuccess { item { id status trackingNumber } job { id successCount } replayed }
+            ... on StaleAttempt { item { id attempt } }
+            ... on ResultConflict { item { id trackingNumber } }
+        } }
+    } }"""
+    + FAILED
+)
 SET_STATUS = (
     """mutation ($input: UpdateJobStatusInput!) { updateJobStatus(input: $input) { __typename ...Failed
         ... on UpdateJobStatusSuccess { job { id status error errorCount cancelledCount } }

@@ -64,6 +64,16 @@ ID_OPERATIONS: dict[str, IdOperation] = {
             leaseToken=_one,
         ),
     ),
+    "updateJobItemResults.input.results.itemId": IdOperation(
+        "item",
+        d.REPORT_MANY,
+        _input(results=lambda found, _: [{"itemId": found, "status": "SUCCESS", "trackingNumber": "P-1"}]),
+    ),
+    "updateJobItemResults.input.results.leaseToken": IdOperation(
+        "item",
+        d.REPORT_MANY,
+        _input(results=lambda found, _: [{"itemId": _NOBODYS, "status": "ERROR", "attempt": 1, "leaseToken": found}]),
+    ),
     "renewLeases.input.leases.itemId": IdOperation(
         "item",
         d.RENEW,

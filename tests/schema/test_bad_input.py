@@ -166,6 +166,8 @@ async def test_lists_that_are_empty_or_too_long_are_invalid_input(
             assert await code_of(operator, d.PREVIEW, input=given) == "INVALID_INPUT"
             given = {"jobId": job_id, "itemIds": order_ids}
             assert await code_of(operator, d.RETRY, input=given) == "INVALID_INPUT"
+        for results in ([], [{"itemId": new, "status": "ERROR"} for new in too_many[:501]]):
+            assert await code_of(operator, d.REPORT_MANY, input={"results": results}) == "INVALID_INPUT"
         given = {"carrier": "COORDINADORA", "cities": [city] * 10_001}
         assert await code_of(operator, d.VALIDATE, input=given) == "INVALID_INPUT"
         assert await code_of(operator, d.NODES, ids=too_many[:101]) == "INVALID_INPUT"

@@ -12,7 +12,7 @@ from domain.orders import Order, update_order
 from domain.robot_jobs import ErrorType, robot_job_items, robot_jobs
 from domain.workspaces import Role
 from tests.schema.caller import Caller, MemoryWakeUps
-from tests.schema.documents import CREATE, REPORT, RETRY, SET_STATUS
+from tests.schema.documents import CREATE, REPORT, REPORT_MANY, RETRY, SET_STATUS
 from tests.tenants import JobInHand, Tenant
 
 
@@ -257,6 +257,64 @@ async def test_report_that_contradicts_itself_names_each_problem(tenant: Tenant,
     assert [problem["path"] for problem in answer["problems"]] == ["attempt", "trackingNumber", "carrierGuideNumber"]
     assert "tracking_number" not in answer["message"]
     assert (await tenant.read(in_hand.job.id)).job == in_hand.job
+
+
+# updateJobItemResults
+
+
+async def test_report_of_many_answers_each_in_the_order_given(
+    tenant: Tenant, other_tenant: Tenant, robot: Caller, wakeups: MemoryWakeUps
+) -> None:
+    first, second = await tenant.job(items=2), await tenant.job(items=1, succeeded=1)
+    [foreign] = (await other_tenant.job(items=1)).items
+    replayed = second.items[0]
+
+    answer = await robot.do(
+        REPORT_MANY,
+        results=[
+            {"itemId": str(first.items[1].id), "status": "SUCCESS", "trackingNumber": "P-1"},
+            {"itemId": "no id", "status": "SUCCESS"},
+            {"itemId": str(foreign.id), "status": "SUCCESS"},
+            {"itemId": str(first.items[0].id), "status": "SUCCESS", "trackingNumber": "x" * 201},
+            {"itemId": str(replayed.id), "status": "SUCCESS", "trackingNumber": replayed.tracking_number},
+            {"itemId": str(replayed.id), "status": "SUCCESS", "trackingNumber": "P-2"},
+            {"itemId": str(first.items[0].id), "status": "SUCCESS", "attempt": 1, "leaseToken": str(new_id())},
+            {"itemId": str(first.items[0].id), "status": "ERROR", "attempt": 1},
+        ],
+    )
+
+    assert answer["__typename"] == "UpdateJobItemResultsSuccess"
+    assert [each["__typename"] for each in answer["results"]] == [
+        "UpdateJobItemResultSuccess",
+        "InvalidInput",
+        "RobotJobItemNotFound",
+        "InvalidInput",
+        "UpdateJobItemResultSuccess",
+        "ResultConflict",
+        "LeaseLost",
+        "UpdateJobItemResultSuccess",
+    ]
+    assert answer["results"][0] == {
+        "__typename": "UpdateJobItemResultSuccess",
+        "item": {"id": str(first.items[1].id), "status": "SUCCESS", "trackingNumber": "P-1"},
+        "job": {"id": str(first.job.id), "successCount": 1},
+        "replayed": False,
+    }
+    paths = [each["problems"][0]["path"] for each in answer["results"] if "problems" in each]
+    assert paths == ["results.1.itemId", "results.3.trackingNumber"]
+    assert answer["results"][4]["replayed"] is True
+    assert wakeups.announced == [first.job.id, tenant.workspace_id], "once for each job that changed"
+
+
+async def test_five_hundred_reports_fit_in_one_call(tenant: Tenant, robot: Caller) -> None:
+    in_hand = await tenant.job(items=500)
+
+    answer = await robot.do(
+        REPORT_MANY, results=[{"itemId": str(item.id), "status": "SUCCESS"} for item in in_hand.items]
+    )
+
+    assert [each["item"]["id"] for each in answer["results"]] == [str(item.id) for item in in_hand.items]
+    assert (await tenant.read(in_hand.job.id)).job.success_count == 500
 
 
 # updateJobStatus

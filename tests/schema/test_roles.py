@@ -60,6 +60,11 @@ MUTATIONS: dict[str, tuple[str, dict[str, object], frozenset[str]]] = {
     "importOrders": (d.IMPORT, {"input": {"csv": "no such file"}}, OPERATES),
     "updateOrder": (d.UPDATE_ORDER, {"input": {"orderId": UNKNOWN, "city": "Cali"}}, OPERATES),
     "updateJobItemResult": (d.REPORT, {"input": {"itemId": UNKNOWN, "status": "ERROR"}}, REPORTS),
+    "updateJobItemResults": (
+        d.REPORT_MANY,
+        {"input": {"results": [{"itemId": UNKNOWN, "status": "ERROR"}]}},
+        REPORTS,
+    ),
     "createApiKey": (d.CREATE_KEY, {"input": {"name": "robot 1", "expiresInDays": -1}}, ADMINISTERS),
     "revokeApiKey": (d.REVOKE_KEY, {"input": {"apiKeyId": UNKNOWN}}, ADMINISTERS),
     "updateJobStatus": (d.SET_STATUS, {"input": {"jobId": UNKNOWN, "status": "FAILED"}}, REPORTS),

@@ -1,0 +1,114 @@
+"""What a robot reports of one try of one item, and what that does to the item: the rule of results, without I/O."""
+
+import uuid
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from domain.errors import InputProblem, InvalidInput, invalid
+from domain.orders import REFERENCE_AT_MOST
+from domain.robot_jobs.tables import ClosedBy, ErrorType, ItemStatus, RobotJobItem
+from domain.text import optional_text
+
+ERROR_MESSAGE_AT_MOST = 2_000
+
+
+class ResultStatus(StrEnum):
+    SUCCESS = "success"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemResult:
+    """What a robot reports for one try of one item.  `attempt` None means the current one.
+
+    A lease is good for one attempt: with its token the attempt must be named, and decides.
+    """
+
+    item_id: uuid.UUID
+    status: ResultStatus
+    attempt: int | None = None
+    lease_token: uuid.UUID | None = None
+    tracking_number: str | None = None
+    carrier_guide_number: str | None = None
+    error_type: ErrorType | None = None
+    error_message: str | None = None
+
+    def checked(self) -> "ItemResult":
+        """The same, with blanks cut off and the error type filled in.  Raises InvalidInput."""
+        is_success = self.status is ResultStatus.SUCCESS
+        problems = []
+        if self.attempt is not None and not 1 <= self.attempt < 2**31:
+            problems.append(InputProblem("attempt", f"must be 1 or more; it is {self.attempt}."))
+        if self.lease_token is not None and self.attempt is None:
+            problems.append(InputProblem("attempt", "must go with leaseToken, for a lease may have ended meanwhile."))
+        for name in ("error_type", "error_message") if is_success else ("tracking_number", "carrier_guide_number"):
+            if getattr(self, name) is not None:
+                problems.append(InputProblem(name, f"does not go with a result of status {self.status}."))
+        if problems:
+            raise InvalidInput(*problems)
+        return ItemResult(
+            item_id=self.item_id,
+            status=self.status,
+            attempt=self.attempt,
+            lease_token=self.lease_token,
+            tracking_number=optional_text("tracking_number", self.tracking_number, at_most=REFERENCE_AT_MOST),
+            carrier_guide_number=optional_text(
+                "carrier_guide_number", self.carrier_guide_number, at_most=REFERENCE_AT_MOST
+            ),
+            error_type=None if is_success else self.error_type or ErrorType.UNKNOWN,
+            error_message=optional_text("error_message", self.error_message, at_most=ERROR_MESSAGE_AT_MOST),
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "status": self.status,
+            "trackingNumber": self.tracking_number,
+            "carrierGuideNumber": self.carrier_guide_number,
+            "errorType": self.error_type,
+            "errorMessage": self.error_message,
+        }
+
+
+class Decision(StrEnum):
+    """What a result does to its item."""
+
+    CLOSES = "closes"  # the open item
+    CORRECTS = "corrects"  # what the system itself had written, or an ending that nobody knew
+    COMPLETES = "completes"  # a success with the numbers that it lacked
+    REPLAYS = "replays"  # what is recorded already
+    CONFLICTS = "conflicts"  # with what a robot reported for this attempt
+    IS_STALE = "is_stale"  # it belongs to an older attempt
+
+
+def decide(item: RobotJobItem, result: ItemResult) -> Decision:
+    """The rule of results, without I/O.  Raises InvalidInput for an attempt that has not begun."""
+    if result.attempt is not None and result.attempt > item.attempt:
+        raise invalid("attempt", f"{result.attempt} has not begun; item {item.id} is at attempt {item.attempt}.")
+    if result.attempt is not None and result.attempt < item.attempt:
+        return Decision.IS_STALE
+    if item.status.is_open:
+        return Decision.CLOSES
+    recorded = (item.tracking_number, item.carrier_guide_number, item.error_type, item.error_message)
+    reported = (result.tracking_number, result.carrier_guide_number, result.error_type, result.error_message)
+    if item.status.value == result.status.value and recorded == reported:
+        return Decision.REPLAYS
+    if _adds_numbers(item, result):
+        return Decision.COMPLETES
+    has_proof = result.status is ResultStatus.SUCCESS and result.tracking_number is not None
+    if (item.closed_by is ClosedBy.SYSTEM or item.outcome_unknown) and has_proof:
+        return Decision.CORRECTS
+    return Decision.CONFLICTS
+
+
+def _adds_numbers(item: RobotJobItem, result: ItemResult) -> bool:
+    """Whether the result repeats a success and brings a number that was missing, contradicting none."""
+    pairs = (
+        (item.tracking_number, result.tracking_number),
+        (item.carrier_guide_number, result.carrier_guide_number),
+    )
+    return (
+        item.status is ItemStatus.SUCCESS
+        and result.status is ResultStatus.SUCCESS
+        and all(known is None or known == reported for known, reported in pairs)
+    )
