@@ -80,7 +80,7 @@ class Period:
     @classmethod
     def of(cls, after: tuple[str, dt.datetime | None], before: tuple[str, dt.datetime | None]) -> Self:
         """From two arguments with their paths.  Raises InvalidInput."""
-        return cls(_checked_moment(*after), _checked_moment(*before))
+        return cls(*(checked_moment(path, moment) if moment is not None else None for path, moment in (after, before)))
 
     def conditions(self, column: sa.ColumnElement[Any]) -> list[sa.ColumnElement[bool]]:
         conditions: list[sa.ColumnElement[bool]] = []
@@ -94,9 +94,8 @@ class Period:
 EVER: Final = Period()
 
 
-def _checked_moment(path: str, moment: dt.datetime | None) -> dt.datetime | None:
-    if moment is None:
-        return None
+def checked_moment(path: str, moment: dt.datetime) -> dt.datetime:
+    """The moment in UTC.  Raises InvalidInput for one without an offset, for nobody knows when that is."""
     if moment.utcoffset() is None:
         raise invalid(path, "has no offset; write it as 2026-01-31T08:00:00-05:00 or with a Z.")
     try:

@@ -52,7 +52,7 @@ SYSTEM_GRANTS = {
         " error_message, outcome_unknown, closed_by, review_reason, started_at, completed_at, updated_at,"
         " lease_token, leased_by, lease_expires_at, submitted_at)"
     ),
-    "robot_job_attempts": "SELECT, INSERT, UPDATE (late_results, late_result_at)",
+    "robot_job_attempts": "SELECT, INSERT, UPDATE (late_results, late_result_at, robot, steps)",
     "events": "SELECT, INSERT, DELETE",
     # Which account is served next.
     "carrier_accounts": READ,

@@ -20,7 +20,7 @@ from domain.robot_jobs.errors import (
     StaleAttempt,
 )
 from domain.robot_jobs.expiry import ExpiredLeases, end_expired_leases
-from domain.robot_jobs.item_results import ItemResult, ResultStatus
+from domain.robot_jobs.item_results import AttemptStep, ItemResult, ResultStatus
 from domain.robot_jobs.leases import (
     ClaimedItems,
     ClaimPurpose,
@@ -109,6 +109,7 @@ __all__ = [
     "NEWEST_JOBS",
     "OLDEST_ITEMS",
     "Attempt",
+    "AttemptStep",
     "CheckedOrder",
     "ClaimPurpose",
     "ClaimedItems",

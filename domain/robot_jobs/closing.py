@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
@@ -30,6 +31,8 @@ class Closing:
     error_message: str | None = None
     review_reason: str | None = None
     outcome_unknown: bool = False
+    robot: str | None = None
+    steps: Sequence[dict[str, Any]] = ()
     settles: bool = False
     """Why the item was flagged for review until now has been looked into."""
 
@@ -46,6 +49,8 @@ _closings = (
         array_parameter("review_reasons", sa.Text()),
         array_parameter("outcomes_unknown", sa.Boolean()),
         array_parameter("settle", sa.Boolean()),
+        array_parameter("robots", sa.Text()),
+        sa.bindparam("steps", type_=pg.ARRAY(pg.JSONB(), dimensions=1)),
     )
     .table_valued(
         sa.column("item_id", sa.Uuid()),
@@ -58,6 +63,8 @@ _closings = (
         sa.column("review_reason", sa.Text()),
         sa.column("outcome_unknown", sa.Boolean()),
         sa.column("settles", sa.Boolean()),
+        sa.column("robot", sa.Text()),
+        sa.column("steps", pg.JSONB()),
     )
     .render_derived("closings")
 )
@@ -134,6 +141,8 @@ _attempt_of_closed = pg.insert(robot_job_attempts).from_select(
         "completed_at",
         "submitted_at",
         "reserved_number",
+        "robot",
+        "steps",
     ],
     sa.select(
         _closed.c.id,
@@ -150,9 +159,12 @@ _attempt_of_closed = pg.insert(robot_job_attempts).from_select(
         _closed.c.completed_at,
         _closed.c.submitted_at,
         _closed.c.reserved_number,
-    ),
+        _closings.c.robot,
+        _closings.c.steps,
+    ).join(_closings, _closings.c.item_id == _closed.c.id),
 )
-# An attempt that was closed before keeps its own ending; the proof that came later stands beside it.
+# An attempt that was closed before keeps its own ending; the proof that came later stands beside it.  What its robot
+# did is new, if it was closed without the robot's word.
 _recorded_attempt = _attempt_of_closed.on_conflict_do_update(
     index_elements=["item_id", "attempt"],
     set_={
@@ -169,6 +181,11 @@ _recorded_attempt = _attempt_of_closed.on_conflict_do_update(
             )
         ),
         "late_result_at": sa.func.clock_timestamp(),
+        "robot": sa.func.coalesce(robot_job_attempts.c.robot, _attempt_of_closed.excluded.robot),
+        "steps": sa.case(
+            (sa.func.jsonb_array_length(robot_job_attempts.c.steps) == 0, _attempt_of_closed.excluded.steps),
+            else_=robot_job_attempts.c.steps,
+        ),
     },
 )
 CLOSE_ITEMS = sa.select(_closed).add_cte(_recorded_attempt.cte("recorded_attempt")).order_by(_closed.c.id)
@@ -199,6 +216,8 @@ async def close_items(
             "error_messages": [closing.error_message for _, closing in closings],
             "review_reasons": [closing.review_reason for _, closing in closings],
             "settle": [closing.settles for _, closing in closings],
+            "robots": [closing.robot for _, closing in closings],
+            "steps": [list(closing.steps) for _, closing in closings],
             "outcomes_unknown": [closing.outcome_unknown for _, closing in closings],
             "closed_by": closed_by.value,
             "reported_by": reported_by,

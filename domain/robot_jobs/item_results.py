@@ -1,16 +1,21 @@
 """What a robot reports of one try of one item, and what that does to the item: the rule of results, without I/O."""
 
+import datetime as dt
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from domain.errors import InputProblem, InvalidInput, invalid
+from domain.filters import checked_moment
 from domain.orders import REFERENCE_AT_MOST
 from domain.robot_jobs.tables import ClosedBy, ErrorType, ItemStatus, RobotJobItem
-from domain.text import optional_text
+from domain.text import checked_text, optional_text
 
 ERROR_MESSAGE_AT_MOST = 2_000
+ROBOT_AT_MOST = 100
+STEPS_AT_MOST, STEP_NAME_AT_MOST, STEP_NOTE_AT_MOST = 50, 50, 200
 
 
 class ResultStatus(StrEnum):
@@ -19,10 +24,49 @@ class ResultStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptStep:
+    """Something that a robot did in a try, in its own words."""
+
+    name: str
+    started_at: dt.datetime
+    duration_ms: int
+    note: str | None = None
+
+    def checked(self, path: str) -> "AttemptStep":
+        """The same, in UTC and with blanks cut off.  Raises InvalidInput."""
+        if not 0 <= self.duration_ms < 2**31:
+            raise invalid(f"{path}.duration_ms", f"must be 0 or more; it is {self.duration_ms}.")
+        return AttemptStep(
+            name=checked_text(f"{path}.name", self.name, at_most=STEP_NAME_AT_MOST),
+            started_at=checked_moment(f"{path}.started_at", self.started_at),
+            duration_ms=self.duration_ms,
+            note=optional_text(f"{path}.note", self.note, at_most=STEP_NOTE_AT_MOST),
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "startedAt": self.started_at.isoformat(),
+            "durationMs": self.duration_ms,
+            "note": self.note,
+        }
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> "AttemptStep":
+        return cls(
+            name=stored["name"],
+            started_at=dt.datetime.fromisoformat(stored["startedAt"]),
+            duration_ms=stored["durationMs"],
+            note=stored["note"],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ItemResult:
     """What a robot reports for one try of one item.  `attempt` None means the current one.
 
-    A lease is good for one attempt: with its token the attempt must be named, and decides.
+    A lease is good for one attempt: with its token the attempt must be named, and decides.  `robot`, its name and
+    version, and `steps` are kept with the attempt; they are not the result: the same one with others is the same.
     """
 
     item_id: uuid.UUID
@@ -33,6 +77,8 @@ class ItemResult:
     carrier_guide_number: str | None = None
     error_type: ErrorType | None = None
     error_message: str | None = None
+    robot: str | None = None
+    steps: Sequence[AttemptStep] = ()
 
     def checked(self) -> "ItemResult":
         """The same, with blanks cut off and the error type filled in.  Raises InvalidInput."""
@@ -45,6 +91,8 @@ class ItemResult:
         for name in ("error_type", "error_message") if is_success else ("tracking_number", "carrier_guide_number"):
             if getattr(self, name) is not None:
                 problems.append(InputProblem(name, f"does not go with a result of status {self.status}."))
+        if len(self.steps) > STEPS_AT_MOST:
+            problems.append(InputProblem("steps", f"must be {STEPS_AT_MOST} at most; there are {len(self.steps):,}."))
         if problems:
             raise InvalidInput(*problems)
         return ItemResult(
@@ -58,6 +106,8 @@ class ItemResult:
             ),
             error_type=None if is_success else self.error_type or ErrorType.UNKNOWN,
             error_message=optional_text("error_message", self.error_message, at_most=ERROR_MESSAGE_AT_MOST),
+            robot=optional_text("robot", self.robot, at_most=ROBOT_AT_MOST),
+            steps=[step.checked(f"steps.{number}") for number, step in enumerate(self.steps)],
         )
 
     def as_json(self) -> dict[str, Any]:

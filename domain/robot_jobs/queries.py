@@ -15,6 +15,7 @@ from domain.carriers import Carrier
 from domain.events import EventType, events
 from domain.pages import Page, PageRequest
 from domain.robot_jobs.errors import RobotJobNotFound
+from domain.robot_jobs.item_results import AttemptStep
 from domain.robot_jobs.lists import ItemFilter, list_items_of_jobs
 from domain.robot_jobs.tables import (
     ErrorType,
@@ -207,6 +208,8 @@ class Attempt:
     resolved_by: str | None
     resolution_reason: str | None
     resolved_at: dt.datetime | None
+    robot: str | None
+    steps: list[AttemptStep]
 
 
 async def list_attempts(connection: AsyncConnection, item_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[Attempt]]:
@@ -230,6 +233,8 @@ async def list_attempts(connection: AsyncConnection, item_ids: Sequence[uuid.UUI
             kept.resolved_by,
             kept.resolution_reason,
             kept.resolved_at,
+            kept.robot,
+            kept.steps,
         )
         .where(kept.item_id == sa.func.any(array_of(list(item_ids), sa.Uuid())))
         .order_by(kept.item_id, kept.attempt)
@@ -254,6 +259,8 @@ async def list_attempts(connection: AsyncConnection, item_ids: Sequence[uuid.UUI
                 row.resolved_by,
                 row.resolution_reason,
                 row.resolved_at,
+                row.robot,
+                [AttemptStep.from_json(step) for step in row.steps],
             )
         )
     return found

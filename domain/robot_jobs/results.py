@@ -375,6 +375,8 @@ def _closing(accepted: AcceptedResult) -> Closing:
         error_message=result.error_message,
         review_reason=_review_reason(item, order, result),
         outcome_unknown=_leaves_outcome_unknown(item, result),
+        robot=result.robot,
+        steps=[step.as_json() for step in result.steps],
         settles=accepted.settles,
     )
 

@@ -293,12 +293,24 @@ robot_job_attempts = sa.Table(
     sa.Column("resolution_reason", sa.Text, comment="How it is known."),
     timestamp("resolved_at", nullable=True),
     sa.Column("reserved_number", sa.Text, comment=_RESERVED),
+    sa.Column("robot", sa.Text, comment="The name and version of the robot, as it says itself."),
+    sa.Column(
+        "steps",
+        pg.JSONB,
+        nullable=False,
+        server_default=sa.text("'[]'"),
+        comment="[{name, startedAt, durationMs, note}]: what the robot did, in its own words.",
+    ),
     one_of("status", ItemStatus),
     one_of("error_type", ErrorType),
     one_of("closed_by", ClosedBy),
     one_of("resolution", Resolution),
     sa.CheckConstraint(
         "num_nulls(resolution, resolved_by, resolution_reason, resolved_at) IN (0, 4)", name="resolution_is_whole"
+    ),
+    sa.CheckConstraint("length(robot) <= 100", name="robot_length"),
+    sa.CheckConstraint(
+        "CASE jsonb_typeof(steps) WHEN 'array' THEN jsonb_array_length(steps) <= 50 ELSE false END", name="steps_length"
     ),
     comment="One row per closed try of an item; how it ended is never changed.",
 )

@@ -1,5 +1,6 @@
 """What happens to jobs: each mutation is one transaction around the domain function of the same name."""
 
+import datetime as dt
 from collections.abc import Iterable
 from typing import Annotated, Self, assert_never
 
@@ -9,7 +10,16 @@ import domain.errors
 import domain.robot_jobs
 from domain.carriers import Carrier
 from domain.orders import ORDERS_AT_MOST
-from domain.robot_jobs import ErrorType, ItemResult, JobStatus, JobStatusUpdate, JobType, OnInvalid, ResultStatus
+from domain.robot_jobs import (
+    AttemptStep,
+    ErrorType,
+    ItemResult,
+    JobStatus,
+    JobStatusUpdate,
+    JobType,
+    OnInvalid,
+    ResultStatus,
+)
 from schema.access import OPERATORS, REPORTERS, mutation, transaction
 from schema.carrier_configs import CarrierConfigDisabled, CarrierConfigNotFound
 from schema.context import Info
@@ -87,6 +97,17 @@ class CreateRobotJobSuccess:
         )
 
 
+@strawberry.input(description="Something that a robot did in a try.")
+class AttemptStepInput:
+    name: str = strawberry.field(description="What it did, in up to 50 characters.")
+    started_at: dt.datetime = strawberry.field(description="When it began with that.")
+    duration_ms: int = strawberry.field(description="How long it took, in milliseconds.")
+    note: str | None = strawberry.field(default=None, description="What else there is to say, up to 200 characters.")
+
+    def to_domain(self) -> AttemptStep:
+        return AttemptStep(name=self.name, started_at=self.started_at, duration_ms=self.duration_ms, note=self.note)
+
+
 @strawberry.input(description="How one try of one item ended.")
 class UpdateJobItemResultInput:
     item_id: strawberry.ID = strawberry.field(description="The item.")
@@ -99,6 +120,12 @@ class UpdateJobItemResultInput:
     carrier_guide_number: str | None = strawberry.field(default=None, description="The guía number, if known.")
     error_type: ErrorType | None = strawberry.field(default=None, description="On error; left out, UNKNOWN.")
     error_message: str | None = strawberry.field(default=None, description="On error; up to 2,000 characters.")
+    robot: str | None = strawberry.field(
+        default=None, description="The robot's name and version, in up to 100 characters; kept with the attempt."
+    )
+    steps: list[AttemptStepInput] | None = strawberry.field(
+        default=None, description="What it did, in up to 50 steps; kept with the attempt."
+    )
 
     def to_domain(self) -> ItemResult:
         return ItemResult(
@@ -110,6 +137,8 @@ class UpdateJobItemResultInput:
             carrier_guide_number=self.carrier_guide_number,
             error_type=self.error_type,
             error_message=self.error_message,
+            robot=self.robot,
+            steps=[step.to_domain() for step in self.steps or ()],
         )
 
 

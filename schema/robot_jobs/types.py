@@ -208,6 +208,14 @@ class RobotJob(Node):
         )
 
 
+@strawberry.type(description="Something that a robot did in a try, in its own words.")
+class AttemptStep:
+    name: str = strawberry.field(description="What it did.")
+    started_at: dt.datetime = strawberry.field(description="When it began with that, by its own clock.")
+    duration_ms: int = strawberry.field(description="How long it took, in milliseconds.")
+    note: str | None = strawberry.field(description="What else there is to say.")
+
+
 @strawberry.type(description="A closed try of an item.")
 class Attempt:
     attempt: int = strawberry.field(description="Its number; the first is 1.")
@@ -233,6 +241,8 @@ class Attempt:
     resolved_by: str | None = strawberry.field(description="The user id of who found out.")
     resolution_reason: str | None = strawberry.field(description="How it is known.")
     resolved_at: dt.datetime | None = strawberry.field(description="When that was said.")
+    robot: str | None = strawberry.field(description="The robot's name and version, as it says itself.")
+    steps: list[AttemptStep] = strawberry.field(description="What the robot did, in the order that it says.")
 
 
 @strawberry.type(description="One order within a job.")
@@ -308,6 +318,13 @@ class RobotJobItem(Node):
                 resolved_by=each.resolved_by,
                 resolution_reason=each.resolution_reason,
                 resolved_at=each.resolved_at,
+                robot=each.robot,
+                steps=[
+                    AttemptStep(
+                        name=step.name, started_at=step.started_at, duration_ms=step.duration_ms, note=step.note
+                    )
+                    for step in each.steps
+                ],
             )
             for each in found
         ]

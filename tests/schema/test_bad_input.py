@@ -193,6 +193,7 @@ async def test_texts_that_cannot_be_stored_are_invalid_input_everywhere(
     create = {"carrier": "COORDINADORA", "orderIds": [order_id]}
     success, error = ({"itemId": item_id, "status": status} for status in ("SUCCESS", "ERROR"))
     city = {"reference": "1", "city": "Cali", "department": "Valle", "isCod": False}
+    step = {"name": "log in", "startedAt": "2026-11-22T08:00:00-05:00", "durationMs": 0}
     order_fields = (
         "reference recipientName recipientPhone recipientEmail address city department products stage "
         "trackingNumber carrierGuideNumber"
@@ -204,6 +205,8 @@ async def test_texts_that_cannot_be_stored_are_invalid_input_everywhere(
                 (d.REPORT, {**success, "trackingNumber": text}),
                 (d.REPORT, {**success, "carrierGuideNumber": text}),
                 (d.REPORT, {**error, "errorMessage": text}),
+                (d.REPORT, {**error, "robot": text}),
+                *((d.REPORT, {**error, "steps": [{**step, name: text}]}) for name in ("name", "note")),
                 (d.SET_STATUS, {"jobId": job_id, "status": "FAILED", "error": text}),
                 *((d.UPDATE_ORDER, {"orderId": order_id, name: text}) for name in order_fields.split()),
                 *(

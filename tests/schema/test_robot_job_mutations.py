@@ -317,6 +317,25 @@ async def test_five_hundred_reports_fit_in_one_call(tenant: Tenant, robot: Calle
     assert (await tenant.read(in_hand.job.id)).job.success_count == 500
 
 
+async def test_robot_and_steps_are_reported_and_shown_with_the_attempt(tenant: Tenant, robot: Caller) -> None:
+    [first, second] = (await tenant.job(items=2)).items
+    login = {"name": "log in", "startedAt": "2026-11-22T08:00:00-05:00", "durationMs": 1_250, "note": None}
+    reported = {"itemId": str(first.id), "status": "ERROR", "robot": "sandbox 1.4.2", "steps": [login]}
+
+    answer = await robot.do(
+        REPORT_MANY, results=[reported, {**reported, "itemId": str(second.id), "steps": [{**login, "name": " "}]}]
+    )
+
+    assert [each["__typename"] for each in answer["results"]] == ["UpdateJobItemResultSuccess", "InvalidInput"]
+    assert answer["results"][1]["problems"][0]["path"] == "results.1.steps.0.name"
+    document = """query ($id: ID!) { robotJobItem(id: $id) {
+        attempts { robot steps { name startedAt durationMs note } } } }"""
+    shown = await robot.ask(document, id=str(first.id))
+    assert shown["robotJobItem"]["attempts"] == [
+        {"robot": "sandbox 1.4.2", "steps": [{**login, "startedAt": "2026-11-22T13:00:00+00:00"}]}
+    ]
+
+
 # updateJobStatus
 
 
