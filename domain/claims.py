@@ -35,8 +35,8 @@ async def claim_with_credentials(
 ) -> Claim:
     """As claim_job_items or claim_lookups, with the login that the leases are for.
 
-    The read of it is on record, with the first item.  Hand it out only after the commit.  A password that cannot be read claims nothing.  Raises InvalidInput,
-    CredentialKeysMissing, CredentialsUnreadable.
+    The read of it is on record, with the first item.  Hand it out only after the commit.  A password that cannot be
+    read claims nothing.  Raises InvalidInput, CredentialKeysMissing, CredentialsUnreadable.
     """
     claim = claim_job_items if purpose is ClaimPurpose.SHIP else claim_lookups
     claimed = await claim(

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from api.database import DatabaseUrls, owner_engine
+from domain.accounts import Breaker, carrier_accounts
 from domain.api_keys import CreatedApiKey, create_api_key
 from domain.base import new_id
 from domain.carrier_configs import CarrierConfigChanges, ShippingDefaultsChanges, upsert_carrier_config
@@ -22,6 +23,7 @@ from domain.pedido_input import ShippingDefaults
 from domain.robot_jobs import (
     Attempt,
     ClaimedItems,
+    ClaimPurpose,
     CreatedRobotJob,
     ErrorType,
     Event,
@@ -32,6 +34,8 @@ from domain.robot_jobs import (
     OnInvalid,
     OrderSelection,
     RecordedResult,
+    ReleaseReason,
+    ReleaseState,
     RenewedLease,
     ResolvedOutcome,
     ResultStatus,
@@ -39,12 +43,14 @@ from domain.robot_jobs import (
     RobotJob,
     RobotJobItem,
     claim_job_items,
+    claim_lookups,
     create_robot_job,
     end_expired_leases,
     get_job_with_items,
     list_attempts,
     list_events,
     mark_item_submitting,
+    release_job_items,
     renew_leases,
     resolve_unknown_outcome,
     retry_failed_items,
@@ -54,6 +60,7 @@ from domain.robot_jobs import (
     update_job_item_result,
     update_job_status,
 )
+from domain.robot_jobs.tables import robot_job_lookups
 from domain.workspaces import (
     Membership,
     Role,
@@ -146,10 +153,13 @@ class Tenant:
         failed: int = 0,
         idempotency_key: str | None = None,
         orders: Sequence[Order] | None = None,
+        carrier: Carrier = Carrier.COORDINADORA,
     ) -> JobInHand:
         """A job of that many new orders; the first ones have succeeded, the next ones failed, the others are open."""
         job_orders = orders if orders is not None else await self.orders(items)
-        created = await self.create([order.id for order in job_orders], idempotency_key=idempotency_key)
+        created = await self.create(
+            [order.id for order in job_orders], idempotency_key=idempotency_key, carrier=carrier
+        )
         in_hand = await self.read(created.job.id)
         for item in in_hand.items[:succeeded]:
             await self.succeed(item)
@@ -164,6 +174,7 @@ class Tenant:
         on_invalid: OnInvalid = OnInvalid.REJECT_ALL,
         ship_again_reason: str | None = None,
         idempotency_key: str | None = None,
+        carrier: Carrier = Carrier.COORDINADORA,
     ) -> CreatedRobotJob:
         """Of those orders, or of all that are ready."""
         async with self.work() as connection:
@@ -171,22 +182,24 @@ class Tenant:
                 connection,
                 workspace_id=self.workspace_id,
                 created_by=self.user(Role.OPERATOR),
-                carrier=Carrier.COORDINADORA,
+                carrier=carrier,
                 selection=OrderSelection(order_ids, all_ready=order_ids is None),
                 on_invalid=on_invalid,
                 ship_again_reason=ship_again_reason,
                 idempotency_key=idempotency_key,
             )
 
-    async def configure(self, *, defaults: ShippingDefaults | None = None, **changes: Any) -> None:
-        """The config for Coordinadora; what it does not say is as in a new one, or stays."""
+    async def configure(
+        self, *, defaults: ShippingDefaults | None = None, carrier: Carrier = Carrier.COORDINADORA, **changes: Any
+    ) -> None:
+        """The config for a carrier; what it does not say is as in a new one, or stays."""
         if defaults is not None:
             given = {each.name: getattr(defaults, each.name) for each in fields(defaults)}
             changes["shipping_defaults"] = ShippingDefaultsChanges(**given)
         async with self.work(Role.ADMIN) as connection:
             await upsert_carrier_config(
                 connection,
-                Carrier.COORDINADORA,
+                carrier,
                 CarrierConfigChanges(**{"username": "shop"} | changes),
                 workspace_id=self.workspace_id,
                 updated_by=self.user(Role.ADMIN),
@@ -211,22 +224,60 @@ class Tenant:
                 connection, job_id, status, updated_by=self.user(Role.OPERATOR), error=error, error_type=error_type
             )
 
-    async def claim(self, limit: int = 1, *, lease_s: int = 3_600, robot: str = "robot") -> ClaimedItems:
+    async def claim(
+        self,
+        limit: int = 1,
+        *,
+        lease_s: int = 3_600,
+        robot: str = "robot",
+        carrier: Carrier = Carrier.COORDINADORA,
+        purpose: ClaimPurpose = ClaimPurpose.SHIP,
+        breaker: Breaker = Breaker(),  # noqa: B008 -- frozen
+    ) -> ClaimedItems:
         """For longer than a run of all tests: a sweep serves every tenant of the database."""
         async with self.work(Role.ROBOT) as connection:
-            return await claim_job_items(
+            return await (claim_job_items if purpose is ClaimPurpose.SHIP else claim_lookups)(
                 connection,
-                Carrier.COORDINADORA,
+                carrier,
                 workspace_id=self.workspace_id,
                 claimed_by=robot,
                 limit=limit,
                 lease_s=lease_s,
+                breaker=breaker,
             )
 
-    async def mark(self, item: RobotJobItem) -> RobotJobItem:
+    async def mark(self, item: RobotJobItem, *, number: str | None = None) -> RobotJobItem:
         """By the lease that was claimed with it."""
         async with self.work(Role.ROBOT) as connection:
-            return await mark_item_submitting(connection, held(item))
+            return await mark_item_submitting(connection, held(item), reserved_number=number)
+
+    async def release(self, *items: RobotJobItem, **options: Any) -> list[ReleaseState]:
+        """By the leases that were claimed with them; as a robot that stops, unless another reason is given."""
+        async with self.work(Role.ROBOT) as connection:
+            options = {"reason": ReleaseReason.STOPPING} | options
+            released = await release_job_items(connection, [held(item) for item in items], **options)
+        return [each.state for each in released]
+
+    async def look_up_now(self) -> ClaimedItems:
+        """What waits to be looked up again need not wait any longer."""
+        async with self.work() as connection:
+            await connection.execute(sa.update(robot_job_lookups).values(not_before=None))
+        return await self.claim(purpose=ClaimPurpose.LOOK_UP)
+
+    async def run_out_lookups(self) -> None:
+        """The leases of its look-ups ran out a moment ago."""
+        async with self.work() as connection:
+            await connection.execute(sa.update(robot_job_lookups).values(lease_expires_at=sa.func.now()))
+
+    async def make_probe_due(self) -> float:
+        """The next probe of the account that pauses is due now; how many seconds it would have been away."""
+        async with self.work() as connection:
+            wait_s = await connection.scalar(
+                sa.select(sa.extract("epoch", carrier_accounts.c.probe_at - sa.func.clock_timestamp()))
+            )
+            await connection.execute(sa.update(carrier_accounts).values(probe_at=sa.func.clock_timestamp()))
+        assert wait_s is not None, "no account"
+        return float(wait_s)
 
     async def renew(self, *items: RobotJobItem, lease_s: int = 3_600) -> list[RenewedLease]:
         async with self.work(Role.ROBOT) as connection:

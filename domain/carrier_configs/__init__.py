@@ -8,6 +8,7 @@ from domain.carrier_configs.changes import delete_carrier_config, secret_bound_t
 from domain.carrier_configs.checks import UNSET, CarrierConfigChanges, ShippingDefaultsChanges, Unset
 from domain.carrier_configs.errors import CarrierConfigDisabled, CarrierConfigNotFound, CredentialKeysMissing
 from domain.carrier_configs.tables import (
+    LEASES_AT_MOST,
     PASSWORD_AT_MOST,
     CarrierConfig,
     carrier_configs,
@@ -18,6 +19,7 @@ from domain.carrier_configs.tables import (
 )
 
 __all__ = [
+    "LEASES_AT_MOST",
     "PASSWORD_AT_MOST",
     "UNSET",
     "CarrierConfig",

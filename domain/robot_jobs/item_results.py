@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import takewhile
 from typing import Any
 
 from domain.errors import InputProblem, InvalidInput, invalid
@@ -110,6 +111,11 @@ class ItemResult:
             steps=[step.checked(f"steps.{number}") for number, step in enumerate(self.steps)],
         )
 
+    @property
+    def shows_that_the_portal_works(self) -> bool:
+        """It took the order, or refused what the order says."""
+        return self.error_type in (None, ErrorType.VALIDATION)
+
     def as_json(self) -> dict[str, Any]:
         return {
             "status": self.status,
@@ -162,3 +168,12 @@ def _adds_numbers(item: RobotJobItem, result: ItemResult) -> bool:
         and result.status is ResultStatus.SUCCESS
         and all(known is None or known == reported for known, reported in pairs)
     )
+
+
+def portal_errors_in_a_row(results: Sequence[ItemResult]) -> list[ItemResult]:
+    """The last ones, after the last result that shows the portal to work; UNKNOWN says nothing about it."""
+    told = [result for result in results if result.error_type is not ErrorType.UNKNOWN]
+    return list(takewhile(lambda result: result.error_type in _OF_THE_PORTAL, reversed(told)))[::-1]
+
+
+_OF_THE_PORTAL = (ErrorType.PORTAL, ErrorType.TIMEOUT)

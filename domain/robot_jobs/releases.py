@@ -57,10 +57,11 @@ async def release_job_items(
 ) -> list[ReleasedLease]:
     """Give leases back; one answer each, in the order given.
 
-    An item is pending again at the same attempt: nothing was tried, so nothing is used up.  What is marked as submitted cannot be given back, and stays with its robot until it reports.  A look-up may be
-    claimed again after `retry_after_s` seconds.  A refused login pauses the account, also when the lease was lost
-    meanwhile: to try it again would lock it.  Portal errors count towards a pause, once however many leases.  Locks
-    the items by id, then the account.  Raises InvalidInput.
+    An item is pending again at the same attempt: nothing was tried, so nothing is used up.  What is marked as submitted
+    cannot be given back, and stays with its robot until it reports.  A look-up may be claimed again after
+    `retry_after_s` seconds.  A refused login pauses the account, also when the lease was lost meanwhile: to try it
+    again would lock it.  Portal errors count towards a pause, once however many leases.  Locks the items by id, then
+    the account.  Raises InvalidInput.
     """
     text = _checked(leases, message, retry_after_s)
     rows = (

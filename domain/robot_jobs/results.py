@@ -12,13 +12,15 @@ from typing import Any, assert_never
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from domain.accounts import IS_TROUBLED, Breaker, carrier_accounts, note_portal_errors, note_portal_works
 from domain.base import array_parameter
+from domain.carriers import Carrier
 from domain.errors import InputProblem, InvalidInput, invalid
 from domain.orders import ORDER_COLUMNS, Order, orders, write_order_changes
 from domain.robot_jobs.changes import JobChange, write_job_changes
 from domain.robot_jobs.closing import Closing, close_items
 from domain.robot_jobs.errors import LeaseLost, ResultConflict, RobotJobItemNotFound, StaleAttempt
-from domain.robot_jobs.item_results import Decision, ItemResult, decide
+from domain.robot_jobs.item_results import Decision, ItemResult, decide, portal_errors_in_a_row
 from domain.robot_jobs.late_results import LateResult, keep_for_review
 from domain.robot_jobs.tables import (
     ClosedBy,
@@ -48,18 +50,23 @@ ResultAnswer = RecordedResult | StaleAttempt | ResultConflict | LeaseLost | Robo
 
 
 async def update_job_item_result(
-    connection: AsyncConnection, result: ItemResult, *, reported_by: str
+    connection: AsyncConnection,
+    result: ItemResult,
+    *,
+    reported_by: str,
+    breaker: Breaker = Breaker(),  # noqa: B008 -- frozen
 ) -> RecordedResult | StaleAttempt | ResultConflict:
-    """Record a robot's result for one item; five statements at most.
+    """Record a robot's result for one item; five statements at most, and two more for an account in trouble.
 
     A result counts once: the same one again is answered as the first time.  A different one for a closed attempt is
     ResultConflict, one for an older attempt StaleAttempt; both are returned, not raised, because what they say is
     kept with its attempt, and a success among them flags the item for review (a parcel may exist twice).  A success
     with a tracking number beats an error that the system itself wrote, or an unknown outcome, and one that brings only
-    the numbers which an earlier success lacked completes that.  Locks the job, then the item, then the order.
+    the numbers which an earlier success lacked completes that.  What a robot met at the portal under a lease may pause
+    its account, or end its pause.  Locks the job, then the item, then the order, then perhaps the account.
     Raises InvalidInput, RobotJobItemNotFound, and LeaseLost for a token that is not of the attempt in hand.
     """
-    [answer] = await _record(connection, [result], reported_by)
+    [answer] = await _record(connection, [result], reported_by, breaker)
     match answer:
         case RecordedResult() | StaleAttempt() | ResultConflict():
             return answer
@@ -70,7 +77,11 @@ async def update_job_item_result(
 
 
 async def update_job_item_results(
-    connection: AsyncConnection, results: Sequence[ItemResult | InvalidInput], *, reported_by: str
+    connection: AsyncConnection,
+    results: Sequence[ItemResult | InvalidInput],
+    *,
+    reported_by: str,
+    breaker: Breaker = Breaker(),  # noqa: B008 -- frozen
 ) -> list[ResultAnswer]:
     """As update_job_item_result for up to 500 results, of any jobs, each answered for itself in the order given.
 
@@ -84,7 +95,7 @@ async def update_job_item_results(
     """
     if not 1 <= len(results) <= RESULTS_AT_MOST:
         raise invalid("results", f"must be 1 to {RESULTS_AT_MOST}; there are {len(results):,}.")
-    answers = await _record(connection, results, reported_by)
+    answers = await _record(connection, results, reported_by, breaker)
     return [
         _within(f"results.{number}", answer) if isinstance(answer, InvalidInput) else answer
         for number, answer in enumerate(answers)
@@ -118,7 +129,10 @@ class AcceptedResult:
 
 
 async def _record(
-    connection: AsyncConnection, results: Sequence[ItemResult | InvalidInput], reported_by: str
+    connection: AsyncConnection,
+    results: Sequence[ItemResult | InvalidInput],
+    reported_by: str,
+    breaker: Breaker,
 ) -> list[ResultAnswer]:
     answers: dict[int, ResultAnswer] = {}
     after: dict[int, tuple[RobotJobItem, bool]] = {}  # by the result's number, and whether it was a replay
@@ -128,7 +142,8 @@ async def _record(
             waiting[number] = _checked(result)
         except InvalidInput as problem:
             answers[number] = problem
-    jobs = await _lock_jobs_of_items(connection, _item_ids(waiting)) if waiting else {}
+    jobs, troubled = await _lock_jobs_of_items(connection, _item_ids(waiting)) if waiting else ({}, set())
+    met: list[AcceptedResult] = []
     for _ in range(ROUNDS_AT_MOST):
         if not waiting:
             break
@@ -150,10 +165,12 @@ async def _record(
         if accepted:
             changes = {each.held.item.job_id: JobChange(jobs[each.held.item.job_id]) for each in accepted.values()}
             closed = await _apply(connection, changes, list(accepted.values()), held, reported_by)
+            met += accepted.values()
             jobs |= {job.id: job for job in await write_job_changes(connection, list(changes.values()))}
             after |= {number: (closed[each.result.item_id], False) for number, each in accepted.items()}
         kept = await keep_for_review(connection, list(late.values()))
         answers |= {number: _answer_to_late(each, kept[each.item.id]) for number, each in late.items()}
+    await _tell_accounts(connection, jobs, troubled, met, breaker)
     answers |= {
         number: invalid("item_id", f"{result.item_id}, or its order, comes more than {ROUNDS_AT_MOST} times.")
         for number, result in waiting.items()
@@ -214,9 +231,20 @@ def _answer_to_late(late: LateResult, item: RobotJobItem) -> StaleAttempt | Resu
 
 # ---------------------------------------------------------------------------------------------- under locks
 
+# What its account has met so far is seen at once, so that a success of one that is well costs no statement more.
+_is_troubled = (
+    sa.exists()
+    .where(
+        carrier_accounts.c.workspace_id == robot_jobs.c.workspace_id,
+        carrier_accounts.c.carrier == robot_jobs.c.carrier,
+        IS_TROUBLED,
+    )
+    .correlate(robot_jobs)
+    .label("is_troubled")
+)
 # Each id list is complete before the first row is locked, so rows are locked by id whatever the plan.
 _LOCK_JOBS_OF_ITEMS = (
-    sa.select(robot_jobs)
+    sa.select(_is_troubled, robot_jobs)
     .where(
         robot_jobs.c.id
         == sa.func.any(
@@ -228,22 +256,28 @@ _LOCK_JOBS_OF_ITEMS = (
         )
     )
     .order_by(robot_jobs.c.id)
-    .with_for_update()
+    .with_for_update(of=robot_jobs)
 )
 
 
 async def lock_job_of_item(connection: AsyncConnection, item_id: uuid.UUID) -> RobotJob:
     """The job under its lock, which comes before the item's.  Raises RobotJobItemNotFound."""
-    for job in (await _lock_jobs_of_items(connection, [item_id])).values():
+    jobs, _ = await _lock_jobs_of_items(connection, [item_id])
+    for job in jobs.values():
         return job
     raise RobotJobItemNotFound(item_id)
 
 
 async def _lock_jobs_of_items(
     connection: AsyncConnection, item_ids: Collection[uuid.UUID]
-) -> dict[uuid.UUID, RobotJob]:
-    rows = await connection.execute(_LOCK_JOBS_OF_ITEMS, {"item_ids": list(item_ids)})
-    return {row.id: RobotJob.from_row(row) for row in rows}
+) -> tuple[dict[uuid.UUID, RobotJob], set[Carrier]]:
+    """The jobs by id, and the carriers at which their workspace's account is in trouble."""
+    jobs, troubled = {}, set()
+    for row in await connection.execute(_LOCK_JOBS_OF_ITEMS, {"item_ids": list(item_ids)}):
+        jobs[row.id] = RobotJob.from_values(*row[1:])
+        if row.is_troubled:
+            troubled.add(jobs[row.id].carrier)
+    return jobs, troubled
 
 
 _items = (
@@ -356,6 +390,30 @@ async def _apply(
         change.has_unproven_items = each.held.others_wait or each.completes or unproven[before.job_id] > 0
         change.item_closed(before=before, after=closed[before.id])
     return closed
+
+
+async def _tell_accounts(
+    connection: AsyncConnection,
+    jobs: Mapping[uuid.UUID, RobotJob],
+    troubled: Collection[Carrier],
+    met: Sequence[AcceptedResult],
+    breaker: Breaker,
+) -> None:
+    """What robots met at the portals under their leases; all jobs are of one workspace, so accounts are few."""
+    by_carrier: dict[Carrier, list[ItemResult]] = {}
+    for each in met:
+        if each.held.item.lease_token is not None:
+            by_carrier.setdefault(jobs[each.held.item.job_id].carrier, []).append(each.result)
+    workspace_id = next(iter(jobs.values())).workspace_id if by_carrier else uuid.UUID(int=0)
+    for carrier, results in sorted(by_carrier.items()):
+        errors = portal_errors_in_a_row(results)
+        if carrier in troubled and any(result.shows_that_the_portal_works for result in results):
+            await note_portal_works(connection, workspace_id, carrier)
+        if errors:
+            message = errors[-1].error_message or "The portal made an error."
+            await note_portal_errors(
+                connection, workspace_id, carrier, count=len(errors), message=message, breaker=breaker
+            )
 
 
 def _by_completion(

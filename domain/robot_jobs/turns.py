@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.accounts import CAN_BE_CLAIMED, carrier_accounts
-from domain.carrier_configs import carrier_configs
+from domain.carrier_configs import LEASES_AT_MOST, carrier_configs
 from domain.carriers import Carrier
 from domain.orders import orders
 from domain.robot_jobs.leases import IS_ACTIVE, IS_UNSHIPPED
@@ -63,8 +63,8 @@ _with_unknown = (
 
 
 def _in_turn(waiting: sa.Subquery) -> sa.Select[uuid.UUID]:
-    leases = (
-        sa.select(sa.func.count())
+    some = (
+        sa.select(_leased.c.id)
         .select_from(robot_jobs.join(_leased, _leased.c.job_id == robot_jobs.c.id))
         .where(
             robot_jobs.c.workspace_id == waiting.c.workspace_id,
@@ -73,8 +73,10 @@ def _in_turn(waiting: sa.Subquery) -> sa.Select[uuid.UUID]:
             _leased.c.lease_expires_at.is_not(None),
         )
         .correlate(waiting)
-        .scalar_subquery()
+        .limit(LEASES_AT_MOST)
+        .subquery("some")
     )
+    leases = sa.select(sa.func.count()).select_from(some).correlate(waiting).scalar_subquery()
 
     def of_account(table: sa.Table) -> sa.ColumnElement[bool]:
         return sa.and_(

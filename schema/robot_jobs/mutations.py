@@ -268,7 +268,7 @@ class RobotJobMutations:
     ) -> UpdateJobItemResultResult:
         async with transaction(info) as work:
             recorded = await domain.robot_jobs.update_job_item_result(
-                work.connection, input.to_domain(), reported_by=work.membership.user_id
+                work.connection, input.to_domain(), reported_by=work.membership.user_id, breaker=info.context.breaker
             )
             for job in _changed_jobs([recorded]):
                 work.announce(job)
@@ -289,6 +289,7 @@ class RobotJobMutations:
                 work.connection,
                 [_read_result(result) for result in input.results],
                 reported_by=work.membership.user_id,
+                breaker=info.context.breaker,
             )
             for job in _changed_jobs(answers):
                 work.announce(job)

@@ -55,7 +55,7 @@ async def test_a_changed_login_is_tried_with_a_single_item_and_a_success_ends_th
     probe = await tenant.claim(3)
     assert (len(probe.items), probe.held_back) == (1, HeldBack.ACCOUNT_PAUSED)
     assert (await tenant.claim(3)).items == []
-    await tenant.success(probe.items[0])
+    await tenant.succeed(probe.items[0])
     assert await pause_of(tenant) is None
     assert len((await tenant.claim(3)).items) == 2
 
@@ -66,7 +66,7 @@ async def test_what_an_older_session_still_did_does_not_end_a_refused_login(tena
     refused, other = (await tenant.claim(2)).items
     await tenant.release(refused, reason=ReleaseReason.LOGIN_REFUSED)
 
-    await tenant.success(other)
+    await tenant.succeed(other)
 
     assert (await tenant.claim()).held_back is HeldBack.ACCOUNT_PAUSED
 
@@ -134,11 +134,11 @@ async def test_portal_errors_count_as_results_and_a_validation_error_shows_that_
     for error_type in (ErrorType.PORTAL, ErrorType.TIMEOUT, ErrorType.VALIDATION, ErrorType.PORTAL, ErrorType.PORTAL):
         assert await pause_of(tenant) is None
         [item] = (await tenant.claim()).items
-        await tenant.failure(item, error_type)
+        await tenant.fail(item, error_type=error_type)
     assert await pause_of(tenant) is None
 
     [item] = (await tenant.claim()).items
-    await tenant.failure(item, ErrorType.PORTAL, "Error interno.")
+    await tenant.fail(item, message="Error interno.")
 
     found = await pause_of(tenant)
     assert found is not None
@@ -176,12 +176,12 @@ async def test_nothing_is_resumed_that_does_not_pause(tenant: Tenant) -> None:
             await resume_carrier_account(connection, Carrier.COORDINADORA)
 
 
-async def test_another_workspace_is_not_paused(tenant: Tenant, other: Tenant) -> None:
-    for each in (tenant, other):
+async def test_another_workspace_is_not_paused(tenant: Tenant, other_tenant: Tenant) -> None:
+    for each in (tenant, other_tenant):
         await each.job()
     [item] = (await tenant.claim()).items
 
     await tenant.release(item, reason=ReleaseReason.LOGIN_REFUSED)
 
-    assert await pause_of(other) is None
-    assert len((await other.claim()).items) == 1
+    assert await pause_of(other_tenant) is None
+    assert len((await other_tenant.claim()).items) == 1

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from domain.carriers import Carrier
-from domain.robot_jobs import HeldLease, claim_job_items, end_expired_leases, renew_leases
+from domain.robot_jobs import HeldLease, claim_job_items, end_expired_leases, list_workspaces_in_turn, renew_leases
 from domain.workspaces import Role, enter_all_workspaces, enter_workspace
 from tests.conftest import Database
 from tests.domain.ledger import counted_statements
@@ -99,6 +99,19 @@ async def test_a_claim_looks_at_what_is_open_alone(full: tuple[Tenant, JobInHand
 
     assert len(looked_at) >= 5, "account, its leases, candidates, items, leases; and the jobs that begin"
     assert max(looked_at.values()) <= 100, looked_at
+
+
+async def test_whose_turn_it_is_is_asked_of_what_is_open_alone(full: tuple[Tenant, JobInHand]) -> None:
+    tenant, _ = full
+
+    async def ask(connection: AsyncConnection) -> None:
+        assert await list_workspaces_in_turn(connection, Carrier.COORDINADORA)
+        assert await list_workspaces_in_turn(connection, Carrier.COORDINADORA, lookups=True) == []
+
+    looked_at = await _explained(tenant, enter_all_workspaces, ask)
+
+    assert len(looked_at) == 2
+    assert max(looked_at.values()) <= 200, looked_at
 
 
 async def test_renewals_and_sweeps_look_at_what_is_leased_alone(full: tuple[Tenant, JobInHand]) -> None:

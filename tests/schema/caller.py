@@ -7,7 +7,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, cast
 
@@ -165,6 +165,13 @@ class Caller:
     principal: Principal | KeyPrincipal | None
     key_ring: KeyRing | None = KEY_RING
     limits: Limits = field(default_factory=Limits)
+
+    def within(self, workspace_id: str | None) -> "Caller":
+        """The same, having named that workspace."""
+        assert self.principal is not None
+        return replace(
+            self, principal=replace(self.principal, workspace_id=uuid.UUID(workspace_id) if workspace_id else None)
+        )
 
     def context(self) -> Context:
         context = Context(self.database, self.streams, limits=self.limits, key_ring=self.key_ring)

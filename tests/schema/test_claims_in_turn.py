@@ -1,0 +1,119 @@
+"""A key of the installation serves workspaces in turn: one tenant's crowd does not starve another's few."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from api.database import owner_engine
+from domain.api_keys import revoke_api_key
+from domain.carriers import Carrier
+from domain.robot_jobs import ErrorType, ReleaseReason
+from domain.workspaces import enter_as_owner
+from tests.conftest import Database
+from tests.schema import documents as d
+from tests.schema.caller import Api, Caller
+from tests.tenants import Tenant, make_installation_key, make_tenant
+
+SANDBOX = "SANDBOX"  # nothing else in the tests' database is for it
+
+
+@pytest.fixture
+async def tenants(database: Database, engine: AsyncEngine) -> AsyncIterator[list[Tenant]]:
+    """Switched off at the end, for the next test's robot serves them too."""
+    made = [await make_tenant(database.urls, engine) for _ in range(3)]
+    yield made
+    for tenant in made:
+        await tenant.configure(carrier=Carrier.SANDBOX, is_enabled=False)
+
+
+@pytest.fixture
+async def robot(api: Api, database: Database, tenants: list[Tenant]) -> AsyncIterator[Caller]:
+    """With a key of the installation, which is revoked at the end."""
+    created = await make_installation_key(database.urls)
+    yield api.robot(created.secret)
+    async with owner_engine(database.urls).begin() as connection:
+        await enter_as_owner(connection)
+        await revoke_api_key(connection, created.api_key.id)
+
+
+async def claim(robot: Caller, **given: Any) -> tuple[str | None, list[Any]]:
+    """Where, and the leases."""
+    answer = await robot.do(d.CLAIM, carrier=SANDBOX, **given)
+    leases = [{"itemId": each["item"]["id"], "leaseToken": each["leaseToken"]} for each in answer["items"]]
+    return answer["workspaceId"], leases
+
+
+async def finish(robot: Caller, workspace_id: str | None, leases: list[Any]) -> None:
+    """Give the items back, in the workspace where they are."""
+    own = robot.within(workspace_id)
+    answer = await own.do(d.RELEASE, leases=leases, reason="STOPPING")
+    assert [lease["state"] for lease in answer["leases"]] == ["RELEASED"] * len(leases)
+
+
+async def test_one_tenants_crowd_does_not_starve_anothers_few(robot: Caller, tenants: list[Tenant]) -> None:
+    for tenant, items in zip(tenants, (40, 2, 1), strict=True):
+        await tenant.job(items=items, carrier=Carrier.SANDBOX)
+
+    served = []
+    for _ in range(6):
+        workspace_id, leases = await claim(robot)
+        served.append(workspace_id)
+        await finish(robot, workspace_id, leases)
+
+    everybody = {str(tenant.workspace_id) for tenant in tenants}
+    assert set(served[:3]) == everybody
+    assert served[3:] == served[:3]
+
+
+async def test_who_is_busy_or_paused_or_switched_off_is_passed_by(robot: Caller, tenants: list[Tenant]) -> None:
+    busy, paused, off = tenants
+    await off.configure(carrier=Carrier.SANDBOX, is_enabled=True)
+    for tenant in tenants:
+        await tenant.job(items=2, carrier=Carrier.SANDBOX)
+    await off.configure(carrier=Carrier.SANDBOX, is_enabled=False)
+    [item] = (await paused.claim(carrier=Carrier.SANDBOX)).items
+    await paused.release(item, reason=ReleaseReason.LOGIN_REFUSED)
+
+    workspace_id, leases = await claim(robot, limit=10)
+
+    assert (workspace_id, len(leases)) == (str(busy.workspace_id), 1)
+    assert await claim(robot) == (None, [])
+    await finish(robot, workspace_id, leases)
+
+
+async def test_a_key_of_the_installation_that_names_a_workspace_is_served_there_alone(
+    robot: Caller, tenants: list[Tenant]
+) -> None:
+    mine, other, _ = tenants
+    await other.job(items=1, carrier=Carrier.SANDBOX)
+
+    assert await claim(robot.within(str(mine.workspace_id))) == (None, [])
+
+
+async def test_a_key_of_one_workspace_is_never_served_anothers(api: Api, tenants: list[Tenant]) -> None:
+    mine, other, _ = tenants
+    await other.job(items=1, carrier=Carrier.SANDBOX)
+    robot = api.robot((await mine.key()).secret)
+
+    assert await claim(robot) == (None, [])
+
+
+async def test_a_claim_that_cannot_be_right_is_refused_also_when_there_is_nothing(robot: Caller) -> None:
+    answer = await robot.do(d.CLAIM, carrier=SANDBOX, limit=0)
+
+    assert answer["__typename"] == "InvalidInput"
+
+
+async def test_look_ups_go_in_turn_too(robot: Caller, tenants: list[Tenant]) -> None:
+    for tenant in tenants[:2]:
+        await tenant.job(items=1, carrier=Carrier.SANDBOX)
+        [item] = (await tenant.claim(carrier=Carrier.SANDBOX)).items
+        await tenant.mark(item)
+        await tenant.fail(item, error_type=ErrorType.TIMEOUT)
+
+    served = [(await claim(robot, purpose="LOOK_UP"))[0] for _ in range(3)]
+
+    assert set(served[:2]) == {str(tenant.workspace_id) for tenant in tenants[:2]}
+    assert served[2] is None
