@@ -13,9 +13,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api.bodies import BodyLimit
 from api.database import DatabaseUrls, app_engine, refuse_unsafe
+from api.evidence import PREFIX, EvidenceEndpoints
+from api.evidence_files import EvidenceFiles
 from api.graphiql import graphiql_assets
-from api.graphql import PATH, BodyLimit, Router, fault_response, refusal_response
+from api.graphql import PATH, Router, fault_response, not_allowed, refusal_response
 from api.health import health_routes
 from api.requests import Refusal
 from api.settings import Settings
@@ -49,7 +52,8 @@ def create_app(settings: Settings, urls: DatabaseUrls, tokens: Tokens, *, key_ri
     engine = app_engine(settings, urls)
     database = Database(engine, available_within_s=settings.pool_timeout_s)
     wakeups = PostgresWakeUps(urls.app)
-    sweeps = Sweeps(database, sweeps_of(settings), wakeups.announce)
+    store = EvidenceFiles(settings.evidence_folder)
+    sweeps = Sweeps(database, sweeps_of(settings, store), wakeups.announce)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -73,10 +77,13 @@ def create_app(settings: Settings, urls: DatabaseUrls, tokens: Tokens, *, key_ri
     )
     app.router.routes.append(router.http_route())
     app.state.stop = router.stop
+    app.router.routes.extend(EvidenceEndpoints(settings, router, store).routes())
     app.router.routes.extend(health_routes(database))
     if settings.graphiql:
         app.mount("/graphiql", graphiql_assets)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
+    app.add_middleware(
+        BodyLimit, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s, puts_are_free_under=PREFIX
+    )
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -98,8 +105,7 @@ async def _refuse(request: Request, error: Exception) -> Response:
     if status != METHOD_NOT_ALLOWED:
         return refusal_response(Refusal(status, "There is nothing here: the API is at /graphql."))
     allowed = "GET, POST" if request.url.path == PATH else "GET"
-    message = f"{request.method} is not allowed here: {allowed.replace(', ', ' or ')} is."
-    return refusal_response(Refusal(status, message, headers={"Allow": allowed}))
+    return refusal_response(not_allowed(request.method, allowed))
 
 
 async def _fault(_: Request, error: Exception) -> Response:

@@ -3,17 +3,17 @@
 import asyncio
 import json
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Awaitable, Hashable, Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Any, cast
 
 from graphql import GraphQLError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 from strawberry.exceptions import ConnectionRejectionError
 from strawberry.fastapi import GraphQLRouter
@@ -45,7 +45,6 @@ from schema.wakeups import WakeUps
 
 # Subscriptions are streams: as a single answer they would be a fault.
 _ALLOWED = {"GET": {OperationType.QUERY}, "POST": {OperationType.QUERY, OperationType.MUTATION}}
-_DRAINED_TIMES = 32
 PATH = "/graphql"
 _STATUS = {ErrorCode.SERVICE_UNAVAILABLE.value: 503, ErrorCode.INTERNAL_ERROR.value: 500}
 
@@ -147,19 +146,36 @@ class Router(GraphQLRouter[Context, None]):
 
     async def _answer(self, request: Request, context: Context) -> Response:
         """Who asks and how often is looked at before what is asked; a refusal is a GraphQL error in any case."""
-        media_type = JSON
+        try:
+            accepted = accepted_forms(request.headers.get("accept"))
+        except Refusal as refusal:
+            return refusal_response(refusal)
+        return await self.guarded(self._answer_as(request, context, accepted), accepted.media_type or JSON)
+
+    async def _answer_as(self, request: Request, context: Context, accepted: Accepted) -> Response:
+        await self._admit(request, context)
+        asked = await read_request(request, max_batch=min(self._max_batch, self.rates.per_minute))
+        if isinstance(asked, Asked):
+            return await self._answer_one(asked, context, accepted, request.method)
+        return await self._answer_batch(asked, context, accepted)
+
+    async def admitted(self, request: Request) -> Context:
+        """For what else is served to those who may use the API, and counts as an operation.  Raises Refusal."""
+        context = self._new_context()
+        await context.authenticate(self._tokens.principal, request.headers)
+        await self._admit(request, context)
+        return context
+
+    async def guarded(self, answering: Awaitable[Response], media_type: str = JSON) -> Response:
+        """The answer, or why there is none; a stop waits for it for so long."""
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._running.add(task)
         try:
-            accepted = accepted_forms(request.headers.get("accept"))
-            media_type = accepted.media_type or JSON
-            await self._admit(request, context)
-            asked = await read_request(request, max_batch=min(self._max_batch, self.rates.per_minute))
-            if isinstance(asked, Asked):
-                return await self._answer_one(asked, context, accepted, request.method)
-            return await self._answer_batch(asked, context, accepted)
+            return await answering
         except Refusal as refusal:
             return refusal_response(refusal, media_type)
+        except ClientDisconnect:
+            raise
         except asyncio.CancelledError:
             if not self.sockets.is_stopping:
                 raise
@@ -329,55 +345,14 @@ def refusal_response(refusal: Refusal, media_type: str = JSON) -> Response:
     return _response(json.dumps(body), refusal.status, media_type, refusal.headers)
 
 
+def not_allowed(method: str, allowed: str) -> Refusal:
+    """Of a method that is not among those, which are separated by commas."""
+    message = f"{method} is not allowed here: {allowed.replace(', ', ' or ')} is."
+    return Refusal(405, message, headers={"Allow": allowed})
+
+
 def fault_response(fault: Exception, media_type: str = JSON) -> Response:
     """What went wrong on our side; the log has it under the id that the answer shows."""
     error = public_error(GraphQLError(str(fault), original_error=fault))
     status = _STATUS.get(str((error.extensions or {})["code"]), 500)
     return _response(json.dumps({"errors": [error.formatted]}), status, media_type)
-
-
-class BodyLimit:
-    """Refuses bodies over the limit with 413 before they are read into memory, and slow ones with 408."""
-
-    def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float) -> None:
-        self._app = app
-        self._max_bytes = max_bytes
-        self._timeout_s = timeout_s
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
-            await self._app(scope, receive, send)
-            return
-        body = bytearray()
-        received = 0
-        is_complete = False
-        # What is too much is still taken off the wire for a while, and dropped: a client that is cut off in the middle
-        # of sending sees a broken connection instead of the answer.
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                while not is_complete and received <= _DRAINED_TIMES * self._max_bytes:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        return
-                    chunk = message.get("body", b"")
-                    received += len(chunk)
-                    if received <= self._max_bytes:
-                        body += chunk
-                    is_complete = not message.get("more_body", False)
-        except TimeoutError:
-            slow = f"The body has not arrived within {self._timeout_s:g} s."
-            response = refusal_response(Refusal(408, slow, headers={"Connection": "close"}))
-            await response(scope, receive, send)
-            return
-        if received > self._max_bytes:
-            limit = f"The body is over the limit of {self._max_bytes:,} bytes."
-            refusal = Refusal(413, limit, ErrorCode.BODY_TOO_LARGE, headers={"Connection": "close"})
-            response = refusal_response(refusal)
-            await response(scope, receive, send)
-            return
-        given = iter([{"type": "http.request", "body": bytes(body), "more_body": False}])
-
-        async def replay() -> Message:
-            return cast(Message, next(given, None)) or await receive()
-
-        await self._app(scope, replay, send)

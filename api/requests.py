@@ -117,7 +117,8 @@ async def read_request(request: Request, *, max_batch: int) -> Asked | list[Aske
     """What is asked: one operation, or several at once.  Raises Refusal."""
     if request.method == "GET":
         return _from_address(request)
-    _check_content_type(request)
+    if content_type_of(request) != JSON:
+        raise Refusal(415, f"Send the request as {JSON}.", headers={"Accept": JSON})
     try:
         data = decode_json(await request.body())
     except ValueError as error:
@@ -168,16 +169,16 @@ def _no_number(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
 
 
-def _check_content_type(request: Request) -> None:
+def content_type_of(request: Request) -> str:
+    """The media type of what was sent, which is plain and, if it is text, in UTF-8.  Raises Refusal."""
     media_type, *parameters = (part.strip().lower() for part in request.headers.get("content-type", "").split(";"))
-    if media_type != JSON:
-        raise Refusal(415, f"Send the request as {JSON}.", headers={"Accept": JSON})
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name.strip() == "charset" and value.strip().strip('"') not in ("utf-8", "utf8"):
             raise Refusal(415, "Send the request in UTF-8.")
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise Refusal(415, "Send the request without a content encoding.")
+    return media_type
 
 
 def _from_address(request: Request) -> Asked:

@@ -148,6 +148,14 @@ class Settings(BaseSettings):
         description="After how long such an account is tried with a single item; each time in vain doubles it, up to "
         "32 times.",
     )
+    evidence_dir: Path | None = Field(
+        None,
+        description="Folder that robots' screenshots and texts are kept in. Unset: evidence in the home folder. "
+        "Servers that share a database share it, and no two databases do.",
+    )
+    evidence_retention_days: int = Field(
+        30, ge=0, le=36_500, description="How long evidence is kept after it has come; 0 keeps it for ever."
+    )
     shutdown_timeout_s: int = Field(5, ge=0, le=60, description="How long running requests may take at a stop.")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
 
@@ -155,6 +163,10 @@ class Settings(BaseSettings):
         """With what depends on the mode decided: what is meant for developers is off elsewhere."""
         unset = {name: dev for name in ("graphiql", "introspection") if getattr(self, name) is None}
         return self.model_copy(update=unset)
+
+    @property
+    def evidence_folder(self) -> Path:
+        return self.evidence_dir or self.home / "evidence"
 
     def limits(self) -> "Limits":
         from schema.limits import Limits  # noqa: PLC0415 -- slow to import, and not needed by every command

@@ -19,6 +19,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.settings import Settings
+from domain.base import first_id_at
+from domain.evidence import BATCH as EVIDENCE_AT_ONCE
+from domain.evidence import EvidenceStore, list_strays, remove_expired_evidence
 from domain.retention import remove_old_events
 from domain.robot_jobs import end_expired_leases
 from domain.workspaces import enter_all_workspaces
@@ -31,6 +34,8 @@ FIRST_WITHIN_S = 60.0
 TRY_AGAIN_AFTER_S = 60.0
 ENDED_WITHIN_S = 1.0
 EXPIRED_LEASES_EVERY_S = 5.0
+STRAYS_OLDER_THAN = dt.timedelta(hours=1)
+"""Longer than a request can take from its bytes to its row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,8 @@ class Batch:
 
     has_more: bool
     changed: tuple[uuid.UUID, ...] = ()
+    afterwards: Callable[[], Awaitable[None]] | None = None
+    """What is to be done outside of the database when this has been committed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +57,13 @@ class Sweep:
     work: Callable[[AsyncConnection], Awaitable[Batch]]
 
 
-def sweeps_of(settings: Settings) -> list[Sweep]:
+def sweeps_of(settings: Settings, store: EvidenceStore) -> list[Sweep]:
     """The sweeps that the settings ask for."""
-    sweeps = [Sweep("expired leases", EXPIRED_LEASES_EVERY_S, _end_expired_leases)]
+    sweeps = [
+        Sweep("expired leases", EXPIRED_LEASES_EVERY_S, _end_expired_leases),
+        Sweep("expired evidence", 3_600, partial(_remove_expired_evidence, store)),
+        Sweep("stray evidence", 3_600, StrayEvidence(store)),
+    ]
     if settings.event_retention_days:
         period = dt.timedelta(days=settings.event_retention_days)
         sweeps.append(Sweep("old events", 3_600, partial(_remove_old_events, period)))
@@ -64,6 +75,34 @@ async def _remove_old_events(period: dt.timedelta, connection: AsyncConnection) 
     if removed.count:
         logger.info("removed %d old events", removed.count)
     return Batch(removed.has_more)
+
+
+async def _remove_expired_evidence(store: EvidenceStore, connection: AsyncConnection) -> Batch:
+    """The rows, and then their bytes: those that a crash leaves are strays."""
+    removed = await remove_expired_evidence(connection)
+    if not removed:
+        return Batch(has_more=False)
+    logger.info("removed %d pieces of evidence that have expired", len(removed))
+    return Batch(has_more=len(removed) == EVIDENCE_AT_ONCE, afterwards=partial(store.remove, removed))
+
+
+class StrayEvidence:
+    """Bytes in the store that no row knows, an hour after they came; looks through all that there is, by id."""
+
+    def __init__(self, store: EvidenceStore) -> None:
+        self._store = store
+        self._after: uuid.UUID | None = None
+
+    async def __call__(self, connection: AsyncConnection) -> Batch:
+        before = first_id_at(dt.datetime.now(dt.UTC) - STRAYS_OLDER_THAN)
+        stored = await self._store.list_ids(before=before, after=self._after, limit=EVIDENCE_AT_ONCE)
+        strays = await list_strays(connection, stored) if stored else []
+        has_more = len(stored) == EVIDENCE_AT_ONCE
+        self._after = stored[-1] if has_more else None
+        if not strays:
+            return Batch(has_more)
+        logger.info("removed %d pieces of evidence that were never recorded", len(strays))
+        return Batch(has_more, afterwards=partial(self._store.remove, strays))
 
 
 async def _end_expired_leases(connection: AsyncConnection) -> Batch:
@@ -112,6 +151,8 @@ class Sweeps:
             batch = await sweep.work(connection) if is_ours else Batch(has_more=False)
         for changed_id in batch.changed:
             self._announce(changed_id)
+        if batch.afterwards is not None:
+            await batch.afterwards()
         return batch.has_more
 
     async def _repeat(self, sweep: Sweep) -> None:

@@ -37,6 +37,7 @@ GRANTS = {
     "carrier_accounts": WRITE,
     "robot_job_lookups": WRITE,
     "reserved_numbers": APPEND,
+    "evidence": APPEND,
 }
 
 # Of the role that serves all workspaces (`enter_all_workspaces`): what a shared reader or a sweep needs, and no more.
@@ -59,6 +60,7 @@ SYSTEM_GRANTS = {
     "orders": "SELECT (id, tracking_number)",
     "carrier_configs": "SELECT (workspace_id, carrier, is_enabled, max_concurrent_leases)",
     "robot_job_lookups": READ,
+    "evidence": "SELECT (id, expires_at), DELETE",
 }
 
 _CHANGED_MEANWHILE = {"42710", "23505", "XX000"}  # duplicate_object, unique_violation, tuple concurrently updated

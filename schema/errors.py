@@ -38,6 +38,9 @@ class ErrorCode(Enum):
     CURSOR_EXPIRED = "CURSOR_EXPIRED"
     API_KEY_NOT_FOUND = "API_KEY_NOT_FOUND"
     TOO_MANY_API_KEYS = "TOO_MANY_API_KEYS"
+    EVIDENCE_NOT_FOUND = "EVIDENCE_NOT_FOUND"
+    EVIDENCE_LOST = "EVIDENCE_LOST"
+    TOO_MUCH_EVIDENCE = "TOO_MUCH_EVIDENCE"
     UNAUTHENTICATED = "UNAUTHENTICATED"
     NOT_A_MEMBER = "NOT_A_MEMBER"
     WORKSPACE_REQUIRED = "WORKSPACE_REQUIRED"
@@ -82,6 +85,9 @@ describe(
     CURSOR_EXPIRED="What came after it is no longer kept: read the job again, then follow it from `oldestCursor`.",
     API_KEY_NOT_FOUND="No such API key in this workspace.",
     TOO_MANY_API_KEYS="The workspace has as many active API keys as it may have; revoke one first.",
+    EVIDENCE_NOT_FOUND="No such evidence in this workspace, or it has expired.",
+    EVIDENCE_LOST="What the evidence held is no longer in the store.",
+    TOO_MUCH_EVIDENCE="The attempt has as much evidence as it may have.",
     UNAUTHENTICATED="No valid token or API key came with the request, or it has expired or was revoked.",
     NOT_A_MEMBER="Not a member of that workspace, or there is none.",
     WORKSPACE_REQUIRED="A member of several workspaces must name one in X-Workspace-Id.",
@@ -93,7 +99,8 @@ describe(
     RATE_LIMITED="More operations in a minute than are allowed; try again later.",
     GRAPHQL_PARSE_FAILED="The document is not GraphQL.",
     GRAPHQL_VALIDATION_FAILED="The document or its variables do not fit the schema.",
-    SERVICE_UNAVAILABLE="The database, or the issuer of tokens, cannot be reached now; try again in a moment.",
+    SERVICE_UNAVAILABLE="The database, the issuer of tokens or the store of evidence cannot be reached now; try again "
+    "in a moment.",
     INTERNAL_ERROR="A fault on our side; the message carries an id to quote.",
 )
 

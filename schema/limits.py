@@ -77,6 +77,7 @@ LENGTHS = {
     "RobotJob.items": Length(100, ITEMS_PAGE_AT_MOST, ("first", "last")),
     "RobotJob.events": Length(20, FIRST_AT_MOST, ("first",)),
     "RobotJobItem.attempts": Length(2, 2),  # most items need one
+    "Attempt.evidence": Length(2, 2),  # a picture and a text, where something went wrong
     "RobotJobsChanged.jobs": Length(100, 100),
     "DispatchPreview.orders": Length(100, 100),
     "ValidateCitiesResults.results": Length(100, 100),

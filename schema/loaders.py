@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from sqlalchemy.ext.asyncio import AsyncConnection
 from strawberry.dataloader import DataLoader
 
-from domain import orders, robot_jobs
+from domain import evidence, orders, robot_jobs
 from domain.accounts import find_account_pauses
 from domain.pages import Page, PageRequest
 from schema.work import Work
@@ -57,6 +57,7 @@ class Loaders:
         self.jobs = self._by_key(robot_jobs.find_robot_jobs)
         self.items = self._by_key(robot_jobs.find_robot_job_items)
         self.attempts = self._by_key(robot_jobs.list_attempts)
+        self.evidence = self._by_key(evidence.list_evidence)
         self.failures = self._by_key(robot_jobs.list_failures)
         self.pauses = self._by_key(find_account_pauses)
         self.paces = self._by_key(robot_jobs.measure_pace)

@@ -16,6 +16,7 @@ from domain.base import new_id
 from domain.carrier_configs import CarrierConfigChanges, ShippingDefaultsChanges, upsert_carrier_config
 from domain.carriers import Carrier
 from domain.events import events
+from domain.evidence import evidence
 from domain.order_import import ImportedOrders, import_orders
 from domain.orders import Order, UpdatedOrder, find_orders, orders, update_order
 from domain.pages import PageRequest
@@ -76,7 +77,7 @@ HEADER = (
     "products,units,total_value,declared_value,tags,is_cod"
 )
 
-TENANT_TABLES = (orders, robot_jobs, robot_job_items, robot_job_attempts, events)
+TENANT_TABLES = (orders, robot_jobs, robot_job_items, robot_job_attempts, events, evidence)
 
 
 def csv_of(*references: str, city: str = "Medellín", department: str = "Antioquia", total: str = "52900") -> str:

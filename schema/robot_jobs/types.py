@@ -1,6 +1,7 @@
 """RobotJob and RobotJobItem as the contract shows them."""
 
 import datetime as dt
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Self
@@ -19,6 +20,7 @@ from schema.loaders import EventsOfJob, ItemsOfJob
 from schema.nodes import Node
 from schema.orders import Order
 from schema.pages import After, Before, Connection, First, Last, wants_total
+from schema.robot_jobs.evidence import Evidence
 from schema.robot_jobs.filters import RobotJobItemFilter, RobotJobItemOrder, items_of_job
 
 
@@ -218,6 +220,7 @@ class AttemptStep:
 
 @strawberry.type(description="A closed try of an item.")
 class Attempt:
+    item_id: strawberry.Private[uuid.UUID]
     attempt: int = strawberry.field(description="Its number; the first is 1.")
     status: ItemStatus = strawberry.field(description="How it ended.")
     tracking_number: str | None = strawberry.field(description="The carrier's pedido number.")
@@ -243,6 +246,11 @@ class Attempt:
     resolved_at: dt.datetime | None = strawberry.field(description="When that was said.")
     robot: str | None = strawberry.field(description="The robot's name and version, as it says itself.")
     steps: list[AttemptStep] = strawberry.field(description="What the robot did, in the order that it says.")
+
+    @strawberry.field(description="What the robot saw, the oldest first.")
+    async def evidence(self, info: Info) -> list[Evidence]:
+        of_item = await info.context.loaders.evidence.load(self.item_id) or []
+        return [Evidence.from_domain(each) for each in of_item if each.attempt == self.attempt]
 
 
 @strawberry.type(description="One order within a job.")
@@ -303,6 +311,7 @@ class RobotJobItem(Node):
         found = await info.context.loaders.attempts.load(self.item.id) or []
         return [
             Attempt(
+                item_id=each.item_id,
                 attempt=each.attempt,
                 status=each.status,
                 tracking_number=each.tracking_number,

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from api.app import create_app
+from api.evidence_files import EvidenceFiles
 from api.settings import Settings, load_settings
 from api.sweeps import Batch, Sweep, Sweeps, sweeps_of
 from api.tokens import Tokens
@@ -56,9 +57,16 @@ def sweep_of(
     return Sweep(name, every_s, batch)
 
 
+def sweeps_with(settings: Settings) -> list[Sweep]:
+    return sweeps_of(settings, EvidenceFiles(settings.evidence_folder))
+
+
 def removal_of(settings: Settings) -> Sweep | None:
     """The sweep of old events, if the settings ask for it."""
-    return next((sweep for sweep in sweeps_of(settings) if sweep.name == "old events"), None)
+    return next(
+        (sweep for sweep in sweeps_with(settings) if sweep.name == "old events"),
+        None,
+    )
 
 
 class Work:
@@ -233,7 +241,7 @@ def test_events_are_kept_for_90_days_by_default_and_with_0_for_ever() -> None:
 
 
 async def test_with_no_lease_to_end_it_costs_three_statements(pool: Pool, engine: AsyncEngine) -> None:
-    [sweep] = [sweep for sweep in sweeps_of(load_settings()) if sweep.name == "expired leases"]
+    [sweep] = [sweep for sweep in sweeps_with(load_settings()) if sweep.name == "expired leases"]
 
     with counted_statements(engine) as sent:
         assert await Sweeps(pool, []).sweep(sweep) is False
@@ -243,7 +251,7 @@ async def test_with_no_lease_to_end_it_costs_three_statements(pool: Pool, engine
 
 
 async def test_the_server_ends_leases_that_run_out_and_wakes_who_follows(pool: Pool, tenant: Tenant) -> None:
-    [sweep] = [sweep for sweep in sweeps_of(load_settings()) if sweep.name == "expired leases"]
+    [sweep] = [sweep for sweep in sweeps_with(load_settings()) if sweep.name == "expired leases"]
     in_hand = await tenant.job(items=1)
     [item] = (await tenant.claim()).items
     await tenant.run_out(item)

@@ -18,6 +18,7 @@ import domain.api_keys
 import domain.carrier_configs
 import domain.carriers
 import domain.events
+import domain.evidence
 import domain.orders
 import domain.robot_jobs
 import domain.workspaces

@@ -12,6 +12,7 @@ import domain.api_keys
 import domain.carrier_configs
 import domain.carriers
 import domain.events
+import domain.evidence
 import domain.orders
 import domain.robot_jobs
 import domain.workspaces
@@ -26,6 +27,7 @@ DECLARING = (
     domain.carrier_configs,
     domain.carriers,
     domain.events,
+    domain.evidence,
     domain.orders,
     domain.robot_jobs,
     domain.workspaces,

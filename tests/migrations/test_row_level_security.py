@@ -38,6 +38,8 @@ UNIQUE_WITHOUT_WORKSPACE = {
     ("robot_job_items", ("order_id",)): "the order has the tenant: its policy asks for job and order",
     ("robot_job_attempts", ("item_id", "attempt")): "the item has the tenant",
     ("robot_job_lookups", ("item_id",)): "the item has the tenant",
+    ("evidence", ("id",)): "a random id",
+    ("evidence", ("item_id", "attempt", "sha256")): "the item has the tenant",
     ("api_keys", ("id",)): "a random id",
     ("carrier_configs", ("id",)): "a random id",
     ("credential_reads", ("id",)): "a random id",
