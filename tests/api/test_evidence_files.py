@@ -233,11 +233,16 @@ async def test_known_evidence_that_is_old_is_no_stray(
 
 
 async def test_strays_are_looked_for_batch_by_batch_through_all_that_there_is(
-    pool: Pool, engine: AsyncEngine, files: EvidenceFiles, monkeypatch: pytest.MonkeyPatch
+    pool: Pool, engine: AsyncEngine, tenant: Tenant, files: EvidenceFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.sweeps.EVIDENCE_AT_ONCE", 4)
-    for number in range(10):
-        await files.put(id_of(dt.timedelta(hours=5 * number + 2)), b"x")
+    ids = sorted(id_of(dt.timedelta(hours=5 * number + 2)) for number in range(10))
+    known, strays = ids[:6], ids[6:]
+    for evidence_id in known:
+        monkeypatch.setattr("domain.evidence.new_id", lambda known_id=evidence_id: known_id)
+        await kept(tenant, files, b"known")
+    for evidence_id in strays:
+        await files.put(evidence_id, b"stray")
     sweep = sweep_called("stray evidence", files)
     sweeps = Sweeps(pool, [])
 
@@ -246,8 +251,10 @@ async def test_strays_are_looked_for_batch_by_batch_through_all_that_there_is(
 
     assert went_on == [True, True, False]
     assert len(sent) == 3 * 3, "lock, enter, rows"
-    assert await files.list_ids(before=NEVER, after=None, limit=10) == []
-    assert await sweeps.sweep(sweep) is False, "from the beginning again"
+    assert await files.list_ids(before=NEVER, after=None, limit=10) == known
+    await files.put(strays[0], b"stray")
+    assert [await sweeps.sweep(sweep) for _ in range(2)] == [True, False], "from the beginning again"
+    assert await files.open(strays[0]) is None
 
 
 def test_evidence_is_in_the_home_folder_for_30_days_by_default(tmp_path: Path) -> None:
