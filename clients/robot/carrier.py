@@ -16,6 +16,10 @@ Form = Mapping[str, str]
 """The portal's fields by their names, as the portal writes their values."""
 
 
+class CarrierUnusable(Exception):
+    """The carrier cannot work on this machine, such as for want of a browser.  One line: what is missing."""
+
+
 class PortalError(Exception):
     """Something that the portal did; the message is shown to the operator."""
 
@@ -129,6 +133,14 @@ class Carrier(ABC):
         self.settings = settings
         self.account = account
 
+    @classmethod
+    def check(cls, settings: CarrierSettings) -> None:  # noqa: ARG003 -- for those who need them
+        """Whether it can work on this machine with these settings, before anything is claimed for it.
+
+        Raises CarrierUnusable; `open_session` too, for what shows only then.
+        """
+        return
+
     @abstractmethod
     async def open_session(self, kept: Any = None) -> Any:
         """Be logged in: by the session that was kept if it is still good, else by one login, never two.
@@ -154,7 +166,10 @@ class Carrier(ABC):
 
     @abstractmethod
     async def submit(self) -> None:
-        """Press the button, once.  Whatever goes wrong from here on is OutcomeUnknown, or SessionLost."""
+        """Press the button, once: never again before the next `fill`, whoever asks.
+
+        Whatever goes wrong from here on is OutcomeUnknown, or SessionLost.
+        """
 
     @abstractmethod
     async def read_result(self) -> PortalAnswer:
