@@ -122,7 +122,16 @@ def _children(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 def _end(processes: list[psutil.Process]) -> None:
     """By process, not by number alone: a number may be somebody else's meanwhile."""
-    for process in processes:
+    alive = [process for process in dict.fromkeys(processes) if _is_alive(process)]
+    for process in alive:
         with suppress(psutil.Error):
             process.kill()
-    psutil.wait_procs(processes, timeout=ENDS_WITHIN_S)
+    psutil.wait_procs(alive, timeout=ENDS_WITHIN_S)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    """One that is dead, and that nobody has asked about yet, is not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False

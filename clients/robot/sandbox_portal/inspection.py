@@ -11,9 +11,12 @@ from starlette.routing import Route
 from clients.robot.sandbox_portal.bodies import BodyRefused, read_json
 from clients.robot.sandbox_portal.faults import Fault, FaultKind, FaultRefused
 from clients.robot.sandbox_portal.order_form import text_problem
-from clients.robot.sandbox_portal.portal import Portal
+from clients.robot.sandbox_portal.portal import BY_HAND, Portal
+from clients.robot.sandbox_portal.store import NumberTaken
 
 FAULTS_AT_ONCE = 10_000
+PARCELS_AT_ONCE = 10_000
+_NUMBER_AT_MOST = 9_999_999_999
 _ID_DIGITS_AT_MOST = 18
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "kind": (str,),
@@ -24,12 +27,19 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "seconds": (int, float, type(None)),
 }
 
+_PARCEL_TYPES: Mapping[str, tuple[type, ...]] = {
+    "account": (str,),
+    "number": (int, type(None)),
+    "reference": (str, type(None)),
+}
+
 
 def inspection_routes(portal: Portal) -> list[Route]:
     inspection = _Inspection(portal)
     return [
         Route("/orders", inspection.orders, methods=["GET"]),
         Route("/parcels", inspection.parcels, methods=["GET"]),
+        Route("/parcels", inspection.add_parcels, methods=["POST"]),
         Route("/accounts", inspection.accounts, methods=["GET"]),
         Route("/accounts", inspection.set_account, methods=["POST"]),
         Route("/faults", inspection.list_faults, methods=["GET"]),
@@ -63,6 +73,22 @@ class _Inspection:
                 ]
             }
         )
+
+    async def add_parcels(self, request: Request) -> Response:
+        """Typed in by hand, by somebody else: no submission of a robot."""
+        sent = await read_json(request)
+        if not isinstance(sent, list) or not 1 <= len(sent) <= PARCELS_AT_ONCE:
+            raise BodyRefused(400, f"Send a list of 1 to {PARCELS_AT_ONCE:,} parcels.")
+        for place, each in enumerate(sent):
+            _check(each, _PARCEL_TYPES, required="account", path=f"[{place}]")
+            number = each.get("number") or self._store.last_number(each["account"]) + 1
+            if not 1 <= number <= _NUMBER_AT_MOST:
+                raise BodyRefused(400, f"[{place}].number: from 1 to {_NUMBER_AT_MOST:,}.")
+            try:
+                self._store.add_parcel(each["account"], number, each.get("reference") or BY_HAND, {}, is_by_hand=True)
+            except NumberTaken as error:
+                raise BodyRefused(400, f"[{place}].number: {number} is not above the account's last one.") from error
+        return JSONResponse({"added": len(sent)}, 201)
 
     async def accounts(self, _: Request) -> Response:
         return JSONResponse({"accounts": self._store.list_accounts()})
