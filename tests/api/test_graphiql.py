@@ -3,9 +3,7 @@
 import asyncio
 import hashlib
 import json
-import os
 import re
-import shutil
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -23,7 +21,6 @@ from playwright.async_api import (
     Browser,
     BrowserContext,
     Page,
-    async_playwright,
 )
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -40,19 +37,13 @@ from api.graphiql import (
     graphiql_assets,
     graphiql_page,
 )
+from tests.browser import browser, chromium
+
+__all__ = ["browser", "chromium"]  # fixtures
 
 SOURCE_DIRECTORY = STATIC_DIRECTORY.parent / "source"
 BROWSER_TIMEOUT_MS = 10_000
 SERVER_STOP_TIMEOUT_S = 5
-CHROMIUM_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 EXPIRED = "Bearer expired"
 
@@ -171,20 +162,6 @@ def api(served_app: tuple[str, Starlette]) -> Api:
 
 
 # ---------------------------------------------------------------------------- a browser
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def browser() -> AsyncIterator[Browser]:
-    executable = shutil.which("chromium")
-    if executable is None:
-        reason = "Chromium is not installed (Debian: apt-get install chromium)."
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    async with async_playwright() as playwright:
-        launched = await playwright.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
-        yield launched
-        await launched.close()
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -132,6 +132,6 @@ def _end(processes: list[psutil.Process]) -> None:
 def _is_alive(process: psutil.Process) -> bool:
     """One that is dead, and that nobody has asked about yet, is not."""
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False

@@ -1,36 +1,22 @@
 """The sandbox portal's pages in a real Chromium: what a browser robot meets there."""
 
-import os
-import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Locator, Page, async_playwright, expect
+from playwright.async_api import Browser, Locator, Page, expect
 
 from clients.robot.sandbox_portal.faults import Fault, FaultKind
 from clients.robot.sandbox_portal.server import RunningPortal, running_portal
+from tests.browser import browser, chromium
 from tests.clients.robot.portal_visitors import ACCOUNT, FORM, PASSWORD, PEDIDO, fast
 from tests.servers import until
 
+__all__ = ["browser", "chromium"]  # fixtures
+
 BROWSER_TIMEOUT_MS = 15_000
-CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 CITY = "LA UNION (NAR)"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def browser() -> AsyncIterator[Browser]:
-    executable = shutil.which("chromium")
-    if executable is None:
-        reason = "Chromium is not installed (Debian: apt-get install chromium)."
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    async with async_playwright() as playwright:
-        launched = await playwright.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
-        yield launched
-        await launched.close()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
