@@ -86,7 +86,8 @@ class Chromium:
 
     @property
     def is_alive(self) -> bool:
-        return self.browser.is_connected()
+        """Asked of the machine too: that a browser was killed is heard of a little later."""
+        return self.browser.is_connected() and all(map(_is_alive, self._processes))
 
     async def end(self) -> None:
         """Asks it to go, and ends what has not gone; raises nothing."""

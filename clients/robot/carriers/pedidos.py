@@ -63,6 +63,9 @@ _FIELD = re.compile(
     r"|\b(peso|alto|largo|ancho)\b *(\(\w+\))? *(:|debe\b|no\b|es\b)"
 )
 
+_ORDER_SHOWS_AFTER = 10
+"""Rows."""
+
 
 # ---------------------------------------------------------------------------------------------- the form
 
@@ -165,34 +168,51 @@ async def find_parcel(pages: AsyncGenerator[ListPage], number: str) -> Parcel | 
     Numbers only grow, so a list that shows the newest first need not be read to its end; one in another order is.
     Raises PortalUnavailable when the list contradicts itself.
     """
-    wanted = int(number)
+    order = _Order()
     async with aclosing(pages):
-        lowest: int | None = None
-        is_newest_first = True
         async for page in _checked(pages):
             for row in page.rows:
                 if row.number == number:
                     return row
-                here = _place(row)
-                if here is None or (lowest is not None and here > lowest):
-                    is_newest_first = False
-                else:
-                    lowest = here
-            if is_newest_first and lowest is not None and lowest < wanted:
+                order.read(row)
+            if order.is_newest_first and order.lowest < int(number):
                 return None
     return None
 
 
 async def highest_number(pages: AsyncGenerator[ListPage]) -> int:
     """0 in an empty list.  Raises PortalUnavailable when the list contradicts itself."""
-    highest = 0
+    order = _Order()
     async with aclosing(pages):
         async for page in _checked(pages):
-            places = [place for row in page.rows if (place := _place(row)) is not None]
-            highest = max([highest, *places])
-            if places == sorted(places, reverse=True) and len(places) > 1:
-                return highest
-    return highest
+            for row in page.rows:
+                order.read(row)
+            if order.is_newest_first:
+                break
+    return order.highest
+
+
+class _Order:
+    """What the rows so far say about those that are still to come."""
+
+    def __init__(self) -> None:
+        self.highest = 0
+        self.lowest = 0
+        self._rows = 0
+        self._only_falls = True
+
+    @property
+    def is_newest_first(self) -> bool:
+        """A few rows may stand so by chance."""
+        return self._only_falls and self._rows >= _ORDER_SHOWS_AFTER
+
+    def read(self, row: Parcel) -> None:
+        if not row.number.isdecimal():
+            return
+        here = int(row.number)
+        self._only_falls = self._only_falls and (not self._rows or here <= self.lowest)
+        self.highest, self.lowest = max(self.highest, here), here
+        self._rows += 1
 
 
 async def _checked(pages: AsyncGenerator[ListPage]) -> AsyncGenerator[ListPage]:
@@ -206,10 +226,6 @@ async def _checked(pages: AsyncGenerator[ListPage]) -> AsyncGenerator[ListPage]:
         read = page.last
     if page is None or page.last != page.total:
         raise PortalUnavailable(f"The portal's list ends after {read} rows before its end.")
-
-
-def _place(row: Parcel) -> int | None:
-    return int(row.number) if row.number.isdecimal() else None
 
 
 # ---------------------------------------------------------------------------------------------- secrets

@@ -133,6 +133,24 @@ async def test_pages_send_who_is_not_logged_in_to_the_login(path: str) -> None:
     assert (data.status_code, data.json()) == (401, {"ingreso": "/login"})
 
 
+async def test_parcels_typed_in_by_hand_are_in_the_list_and_are_no_submissions(shop: Visitor) -> None:
+    sent = [{"account": ACCOUNT}, {"account": ACCOUNT, "number": 7, "reference": "ORD-7"}]
+    assert (await shop.http.post("/sandbox/parcels", json=sent)).status_code == 201
+
+    listed = (await shop.http.get("/panel/pedidos", headers=JSON)).json()["pedidos"]
+    assert [(row["pedido"], row["referencia"]) for row in listed] == [("7", "ORD-7"), ("1", "(a mano)")]
+    assert (await shop.order("ORD-7")) == {
+        "account": ACCOUNT,
+        "reference": "ORD-7",
+        "parcels": 1,
+        "numbers": [7],
+        "submissions": {},
+    }
+    for wrong in ([], [{"number": 9}], [{"account": ACCOUNT, "number": 7}], [{"account": ACCOUNT, "number": -1}]):
+        assert (await shop.http.post("/sandbox/parcels", json=wrong)).status_code == 400
+    assert len(shop.portal.store.find_parcels()) == 2
+
+
 # ---------------------------------------------------------------------------------------------- the city
 
 
