@@ -210,7 +210,7 @@ class CarrierConformance:
     async def test_a_kept_session_that_has_ended_is_followed_by_one_login(
         self, desk: Desk, portal: PortalUnderTest
     ) -> None:
-        kept = await (await desk.logged_in()).open_session()
+        kept = await desk.carrier().open_session()
         await portal.end_session(ACCOUNT)
 
         carrier = desk.carrier()
@@ -268,7 +268,7 @@ class CarrierConformance:
     async def test_a_password_that_was_changed_is_tried_once_after_the_kept_session(
         self, desk: Desk, portal: PortalUnderTest
     ) -> None:
-        kept = await (await desk.logged_in()).open_session()
+        kept = await desk.carrier().open_session()
         await portal.end_session(ACCOUNT)
         await portal.set_account(ACCOUNT, password="otra")
 
