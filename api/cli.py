@@ -353,6 +353,73 @@ def demo(
 
 
 @app.command()
+def robot(
+    carrier: Annotated[str, typer.Option(help="sandbox or coordinadora; or package.module:Class.")],
+    portal_url: Annotated[str, typer.Option(help="The carrier's web site.")],
+    url: Annotated[str, typer.Option(help="The API.")] = "http://127.0.0.1:8000/graphql",
+    key: Annotated[
+        str, typer.Option(envvar="ROBOT_JOBS_KEY", help="Better in the environment: `ps` shows options to everybody.")
+    ] = "",
+    name: Annotated[str, typer.Option(help="Told with results, and the name of its folder.")] = "robot",
+    workspace: Annotated[uuid.UUID | None, typer.Option(help="Work for this one only.")] = None,
+    state_dir: Annotated[Path | None, typer.Option(help="By default .robot-jobs/robots/<name>.")] = None,
+    limit: Annotated[int, typer.Option(help="Items of one account in hand at once.")] = 1,
+    lease_s: Annotated[int, typer.Option(help="How long items are its own unless it renews.")] = 120,
+    stop_timeout: Annotated[float, typer.Option(min=0, help="Seconds for the item in hand at a stop.")] = 120,
+    until_idle: Annotated[bool, typer.Option("--until-idle", help="End when nothing is left to do.")] = False,
+    answer_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds until a page must have come.")] = 30,
+    result_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds from the button to the dialog.")] = 60,
+    pace: Annotated[float, typer.Option(min=0, help="Seconds between a result and the next form.")] = 0,
+    absent_after: Annotated[
+        float, typer.Option(min=0, help="Seconds after the button when a number not in the list is absent.")
+    ] = 120,
+    option: Annotated[list[str] | None, typer.Option(help="The carrier's own, name=value; may be repeated.")] = None,
+    log: Annotated[str, typer.Option(help="json or text, on standard error.")] = "json",
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    progress: Annotated[bool, typer.Option(help="A line of counts, on a terminal.")] = True,
+    metrics_port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Serve Prometheus's metrics.")] = None,
+    metrics_host: Annotated[str, typer.Option(help="Where.")] = "127.0.0.1",
+) -> None:
+    """Ship what the API hands out, through a carrier's portal, until Ctrl-C or SIGTERM."""
+    from clients.robot.carrier import CarrierSettings
+    from clients.robot.carriers import UnknownCarrier
+    from clients.robot.logs import LogFormat
+    from clients.robot.main import RobotUnable, run_robot
+    from clients.robot.options import OptionsWrong, RobotOptions, read_carrier_options
+
+    gc.enable()
+    try:
+        options = RobotOptions(
+            carrier=carrier,
+            url=url,
+            key=key,
+            name=name,
+            workspace_id=str(workspace) if workspace is not None else None,
+            carrier_settings=CarrierSettings(
+                url=portal_url,
+                answer_timeout_s=answer_timeout,
+                result_timeout_s=result_timeout,
+                pace_s=pace,
+                absent_after_s=absent_after,
+                options=read_carrier_options(option or []),
+            ),
+            state_dir=state_dir,
+            limit=limit,
+            lease_s=lease_s,
+            stop_timeout_s=stop_timeout,
+            until_idle=until_idle,
+            log_format=LogFormat(log),
+            log_level=log_level,
+            metrics_port=metrics_port,
+            metrics_host=metrics_host,
+            shows_progress=progress,
+        )
+        raise typer.Exit(run_robot(options))
+    except (OptionsWrong, UnknownCarrier, RobotUnable) as error:
+        raise SettingsError(str(error)) from error
+
+
+@app.command()
 def portal(
     host: Annotated[str, typer.Option(help="Where it listens.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = 8090,
