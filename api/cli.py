@@ -383,9 +383,8 @@ def robot(
     """Ship what the API hands out, through a carrier's portal, until Ctrl-C or SIGTERM."""
     from clients.robot.carrier import CarrierSettings
     from clients.robot.carriers import UnknownCarrier
-    from clients.robot.logs import LogFormat
     from clients.robot.main import RobotUnable, run_robot
-    from clients.robot.options import OptionsWrong, RobotOptions, read_carrier_options
+    from clients.robot.options import OptionsWrong, RobotOptions, read_carrier_options, read_log_format
 
     gc.enable()
     try:
@@ -408,7 +407,7 @@ def robot(
             lease_s=lease_s,
             stop_timeout_s=stop_timeout,
             until_idle=until_idle,
-            log_format=LogFormat(log),
+            log_format=read_log_format(log),
             log_level=log_level,
             metrics_port=metrics_port,
             metrics_host=metrics_host,

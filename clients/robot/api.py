@@ -160,8 +160,7 @@ class RobotApi:
             "leases": [{"itemId": item_id, "leaseToken": token} for item_id, token in leases],
             "reason": reason,
             "message": message,
-            "retryAfterSeconds": retry_after_s,
-        }
+        } | ({"retryAfterSeconds": retry_after_s} if retry_after_s is not None else {})
         answer = await self._transport.ask(
             documents.RELEASE, {"input": asked}, workspace_id=workspace_id, within_s=within_s
         )

@@ -35,17 +35,18 @@ class Desk:
             raise RuntimeError("the desk is taken for an account first")
         return self._account
 
-    async def take(self, workspace_id: str | None, credentials: Credentials) -> None:
-        """For that account.  Raises LoginRefused for a login that was refused and is not known to be lifted."""
+    async def take(self, workspace_id: str | None, credentials: Credentials, *, is_probe: bool) -> None:
+        """For that account.  A refused login is tried again only if the API knows of it and asks for a probe: then
+        somebody has resumed the account.  Raises LoginRefused.
+        """
         self._secrets.add(credentials.password)
         account = Account(
             f"{self._carrier_class.name}-{workspace_id or 'own'}", credentials.username, credentials.password
         )
         fingerprint, is_known = self._refused.get(account.name, (None, False))
         if fingerprint == _fingerprint(account):
-            if not is_known:
-                raise LoginRefused("the portal has refused this login before; it is not tried again")
-            # The API pauses the account of a refused login: handed out again, somebody has resumed it.
+            if not (is_known and is_probe):
+                raise LoginRefused("The portal has refused this login before; it is not tried again.")
             self._log.info("login_is_tried_again", account=account.name)
         self._refused.pop(account.name, None)
         if account != self._account:

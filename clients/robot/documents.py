@@ -90,19 +90,6 @@ mutation UpdateJobItemResults($results: [UpdateJobItemResultInput!]!) {
 """
 )
 
-REPORT_ONE: GraphQLRequest = gql(
-    _REFUSAL
-    + """
-mutation UpdateJobItemResult($input: UpdateJobItemResultInput!) {
-  updateJobItemResult(input: $input) {
-    __typename
-    ... on UpdateJobItemResultSuccess { replayed }
-    ...Refusal
-  }
-}
-"""
-)
-
 RESOLVE: GraphQLRequest = gql(
     _REFUSAL
     + """

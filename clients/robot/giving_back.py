@@ -64,10 +64,11 @@ class GivingBack:
             # The leases then run out by themselves.
             self._log.error("release_refused", code=refused.code, message=str(refused), reason=first.reason)
             states = [ReleaseState.LOST] * len(claims)
+        else:
+            if first.reason == ReleaseReason.LOGIN_REFUSED:
+                self._desk.refusal_is_known()
         for claim, state in zip(claims, states, strict=True):
             self._is_answered(claim, state)
-        if first.reason == ReleaseReason.LOGIN_REFUSED and ReleaseState.RELEASED in states:
-            self._desk.refusal_is_known()
 
     def _is_answered(self, claim: KeptClaim, state: ReleaseState) -> None:
         log = self._log.of(item=claim.item_id, attempt=claim.attempt, workspace=claim.workspace_id)

@@ -101,10 +101,10 @@ class LookUps:
         return self._keep_for_later(held, why, seconds)
 
     def _keep_for_later(self, held: Held, why: str, seconds: int) -> Outcome:
-        message = self._reporter.hide(why)[:500]
+        message = self._reporter.told(why)
         self._journal.give_back_later(held.lease.token, ReleaseReason.NOT_SETTLED, message, retry_after_s=seconds)
         return Outcome.UNKNOWN
 
     def _give_back(self, held: Held, reason: ReleaseReason, why: str, outcome: Outcome) -> Outcome:
-        self._journal.give_back_later(held.lease.token, reason, self._reporter.hide(why)[:500])
+        self._journal.give_back_later(held.lease.token, reason, self._reporter.told(why))
         return outcome

@@ -4,7 +4,8 @@ import asyncio
 import importlib.metadata
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from clients.robot.api import RobotApi
@@ -62,10 +63,7 @@ async def _run(
             log.info("metrics_served", port=metrics.serve(options.metrics_port, options.metrics_host))
         except OSError as error:
             raise RobotUnable(f"cannot serve metrics on port {options.metrics_port}: {error.strerror}") from error
-    transport = Transport(options.url, options.key, log=log, stopping=stopping, count_error=metrics.count_api_error)
-    async with transport:
-        parts = _parts(options, carrier_class, journal, secrets, transport, metrics, log)
-        robot = Robot(options, parts, log, stopping)
+    async with assembled_robot(options, carrier_class, journal, secrets, metrics, log, stopping) as robot:
         showing = asyncio.create_task(show_progress(live, robot.counts)) if live is not None else None
         log.info("started", carrier=options.carrier, folder=str(options.folder), version=_version())
         try:
@@ -76,6 +74,22 @@ async def _run(
                 await asyncio.gather(showing, return_exceptions=True)
     log.info("stopped", **dict(metrics.outcomes))
     return EXIT_HELD_BACK if robot.was_held_back else 0
+
+
+@asynccontextmanager
+async def assembled_robot(
+    options: RobotOptions,
+    carrier_class: "type[Carrier]",
+    journal: Journal,
+    secrets: Secrets,
+    metrics: Metrics,
+    log: Log,
+    stopping: asyncio.Event,
+) -> AsyncIterator[Robot]:
+    """A robot that is ready to run, connected until the block ends."""
+    transport = Transport(options.url, options.key, log=log, stopping=stopping, count_error=metrics.count_api_error)
+    async with transport:
+        yield Robot(options, _parts(options, carrier_class, journal, secrets, transport, metrics, log), log, stopping)
 
 
 def _parts(

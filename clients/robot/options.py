@@ -65,3 +65,10 @@ def read_carrier_options(texts: Sequence[str]) -> Mapping[str, str]:
         if not name or not equals:
             raise OptionsWrong(f"--option is name=value; it is {text!r}")
     return {name: value for name, _, value in pairs}
+
+
+def read_log_format(text: str) -> LogFormat:
+    """Raises OptionsWrong."""
+    if text not in set(LogFormat):
+        raise OptionsWrong(f"--log is json or text; it is {text!r}")
+    return LogFormat(text)

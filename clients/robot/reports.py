@@ -57,6 +57,10 @@ class Reporter:
     hide: Callable[[str], str]
     """Takes secrets out of a text."""
 
+    def told(self, message: str, *, at_most: int = 500) -> str:
+        """Without secrets, without what is no text, and no longer than that."""
+        return self.hide(message).encode("utf-8", "replace").decode().replace("\0", "?")[:at_most]
+
     def success(self, item_id: str, attempt: int, stored: Stored, steps: Steps | None = None) -> dict[str, Any]:
         return self._input(
             item_id,
@@ -79,7 +83,7 @@ class Reporter:
         ending = {
             "status": "ERROR",
             "errorType": error_type,
-            "errorMessage": self.hide(message)[:_MESSAGE_AT_MOST],
+            "errorMessage": self.told(message, at_most=_MESSAGE_AT_MOST),
             "leaseToken": lease_token,
         }
         return self._input(item_id, attempt, ending, steps)

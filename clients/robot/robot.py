@@ -27,7 +27,7 @@ _PORTAL_FIRST_S, _PORTAL_LONGEST_S = 1.0, 60.0
 _REFUSED_CLAIM_S = 30.0
 _LAST_WORDS_S = 15.0
 _USELESS_KEY_CODES = frozenset({"FORBIDDEN", "NOT_A_MEMBER"})
-_BY_OTHERS = "ACCOUNT_BUSY"
+_BY_OTHERS, _PAUSED = "ACCOUNT_BUSY", "ACCOUNT_PAUSED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +199,7 @@ class Robot:
             self._give_back_waiting(ReleaseReason.LOGIN_REFUSED, "No password is kept for this account.")
             return False
         try:
-            await self._desk.take(claim.workspace_id, claim.credentials)
+            await self._desk.take(claim.workspace_id, claim.credentials, is_probe=claim.held_back == _PAUSED)
         except LoginRefused as refused:
             self._give_back_waiting(ReleaseReason.LOGIN_REFUSED, str(refused))
             return False

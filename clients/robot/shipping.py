@@ -297,7 +297,7 @@ class Shipper:
             raise
 
     def _give_back(self, held: Held, reason: ReleaseReason, message: str, outcome: Outcome) -> Outcome:
-        self._journal.give_back_later(held.lease.token, reason, self._reporter.hide(message)[:500])
+        self._journal.give_back_later(held.lease.token, reason, self._reporter.told(message))
         return outcome
 
 
