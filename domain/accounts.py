@@ -229,7 +229,10 @@ IS_TROUBLED = sa.or_(_account.portal_errors > 0, _account.paused_at.is_not(None)
 # ---------------------------------------------------------------------------------------------- what claims ask
 
 
-CAN_BE_CLAIMED = sa.or_(_account.paused_at.is_(None), _account.probe_at <= sa.func.statement_timestamp())
+# A probe that waits for a person has no time: that is "no", not "unknown".
+CAN_BE_CLAIMED = sa.or_(
+    _account.paused_at.is_(None), sa.func.coalesce(_account.probe_at <= sa.func.statement_timestamp(), sa.false())
+)
 """It does not pause, or a probe is due."""
 
 

@@ -30,7 +30,8 @@ async def test_a_refused_login_pauses_the_account_until_somebody_has_looked(tena
 
     assert states == [ReleaseState.RELEASED]
     assert await pause_of(tenant) == (PauseReason.LOGIN_REFUSED, "Clave incorrecta.", None)
-    assert (await tenant.claim()).held_back is HeldBack.ACCOUNT_PAUSED
+    again = await tenant.claim()
+    assert (again.items, again.held_back) == ([], HeldBack.ACCOUNT_PAUSED)
 
 
 async def test_a_refused_login_is_told_also_by_a_robot_that_lost_its_lease_over_it(tenant: Tenant) -> None:
