@@ -12,6 +12,9 @@ help: ## Show this list
 .venv/.base: requirements/base.txt scripts/set_up.py pyproject.toml
 	@$(PYTHON) scripts/set_up.py base
 
+.venv/.browser: requirements/browser.txt scripts/set_up.py pyproject.toml
+	@$(PYTHON) scripts/set_up.py browser
+
 .venv/.dev: requirements/dev.txt scripts/set_up.py pyproject.toml
 	@$(PYTHON) scripts/set_up.py dev
 
@@ -45,8 +48,8 @@ schema: .venv/.dev ## Write the committed schema anew
 	@$(BIN)/robot-jobs schema > schema/schema.graphql
 
 lock: .venv/.dev ## Resolve the dependencies anew (needs uv)
-	@for name in base dev node; do \
-	  case $$name in base) from=pyproject.toml;; dev) from="pyproject.toml --extra dev";; node) from="--group node";; esac; \
+	@for name in base browser dev node; do \
+	  case $$name in base) from=pyproject.toml;; browser|dev) from="pyproject.toml --extra $$name";; node) from="--group node";; esac; \
 	  uv pip compile $$from --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-header --quiet --output-file requirements/$$name.txt || exit 1; \
 	done

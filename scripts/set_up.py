@@ -1,4 +1,4 @@
-"""Makes or updates the virtual environment in .venv from a lock file: `set_up.py base` or `set_up.py dev`.
+"""Makes or updates the virtual environment in .venv from a lock file: `set_up.py base`, `browser` or `dev`.
 
 Only Python's standard library; safe when two run at once; a set-up that was cut short is finished by the next.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 LEAST = (3, 11)
+HOLDS = {"browser": ("base",), "dev": ("base", "browser")}  # what a lock file has all of
 
 
 def main(name: str) -> int:
@@ -32,9 +33,9 @@ def main(name: str) -> int:
         except (subprocess.CalledProcessError, OSError) as error:
             return _fail(f"the set-up failed: {error}")
         stamp.write_text(wanted)
-        if name == "dev":  # everything of base is in it
-            base = (ROOT / "requirements" / "base.txt").read_text()
-            (VENV / ".base").write_text(base + (ROOT / "pyproject.toml").read_text() + sys.version)
+        for part in HOLDS.get(name, ()):
+            its_lock = (ROOT / "requirements" / f"{part}.txt").read_text()
+            (VENV / f".{part}").write_text(its_lock + (ROOT / "pyproject.toml").read_text() + sys.version)
     return 0
 
 
