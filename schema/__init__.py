@@ -95,6 +95,8 @@ class OneSnapshot(SchemaExtension):
 
     async def on_execute(self) -> AsyncIterator[None]:
         context = self.execution_context.context
+        if isinstance(context, Context):
+            context.answer_in(None)
         if isinstance(context, Context) and self.execution_context.operation_type is OperationType.QUERY:
             async with context.one_snapshot():
                 yield

@@ -3,9 +3,10 @@
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextvars import ContextVar
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, Self
 
 import sqlalchemy.exc
@@ -45,6 +46,7 @@ from schema.streams import Streams
 from schema.work import Work
 
 ANY_ROLE = tuple(Role)
+_answered_in: ContextVar[uuid.UUID | None] = ContextVar("answered in", default=None)  # each operation has its own task
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class Context(BaseContext):
         self.refusal: DomainError | None = None
         self.deliverer: Deliverer | None = None  # of the subscription that runs, if one does
         self._snapshot: Snapshot | None = None
+        self._loaders: dict[uuid.UUID | None, Loaders] = {}
 
     async def authenticate(
         self,
@@ -116,12 +119,20 @@ class Context(BaseContext):
         """One for another operation of the same caller: with a snapshot of its own."""
         other = copy(self)
         other._snapshot = None
-        other.__dict__.pop("loaders", None)
+        other._loaders = {}
         return other
 
-    @cached_property
+    @property
     def loaders(self) -> Loaders:
-        return Loaders(self.reading)
+        """A batch is of one workspace, also for a key of the installation that asks for several at once."""
+        where = _answered_in.get()
+        if where not in self._loaders:
+            self._loaders[where] = Loaders(self.reading)
+        return self._loaders[where]
+
+    def answer_in(self, workspace_id: uuid.UUID | None) -> None:
+        """What the running operation reads from now on is of that workspace, if the caller has named none."""
+        _answered_in.set(workspace_id)
 
     @asynccontextmanager
     async def transaction(
@@ -189,9 +200,15 @@ class Context(BaseContext):
     @asynccontextmanager
     async def reading(self, roles: tuple[Role, ...] = ANY_ROLE) -> AsyncIterator[Work]:
         """A read-only transaction with one snapshot for everything read in it.  Raises as `transaction`."""
-        async with self._read(self._enter) as work:
+        async with self._read(self._entering()) as work:
             _check_role(work, roles)
             yield work
+
+    def _entering(self) -> Step[Work]:
+        principal, where = self._checked_principal(), _answered_in.get()
+        if where is None or principal.workspace_id is not None:
+            return self._enter
+        return partial(self._enter, principal=replace(principal, workspace_id=where))
 
     async def viewer(self) -> Viewer:
         """Who asks, in whatever workspace or none; one statement.  Raises Unauthenticated, ApiKeyNotValid."""

@@ -261,6 +261,7 @@ class LeaseMutations:
                 for job in claimed.claimed.jobs:
                     work.announce(job)
             if claimed.claimed.items:
+                info.context.answer_in(work.membership.workspace_id)
                 return ClaimJobItemsSuccess.from_domain(claimed, work.membership.workspace_id, input.lease_seconds)
         return ClaimJobItemsSuccess.from_domain(claimed, None, input.lease_seconds)
 

@@ -38,6 +38,15 @@ async def robot(api: Api, database: Database, tenants: list[Tenant]) -> AsyncIte
         await revoke_api_key(connection, created.api_key.id)
 
 
+CLAIM_TWICE = """
+mutation ($input: ClaimJobItemsInput!) { first: claimJobItems(input: $input) { ...Claimed }
+    second: claimJobItems(input: $input) { ...Claimed } }
+fragment Claimed on ClaimJobItemsSuccess {
+    workspaceId items { item { id order { reference } job { items { nodes { id } } } } }
+}
+"""
+
+
 async def claim(robot: Caller, **given: Any) -> tuple[str | None, list[Any]]:
     """Where, and the leases."""
     answer = await robot.do(d.CLAIM, carrier=SANDBOX, **given)
@@ -65,6 +74,28 @@ async def test_one_tenants_crowd_does_not_starve_anothers_few(robot: Caller, ten
     everybody = {str(tenant.workspace_id) for tenant in tenants}
     assert set(served[:3]) == everybody
     assert served[3:] == served[:3]
+
+
+async def test_what_is_asked_of_the_items_is_read_where_they_are(robot: Caller, tenants: list[Tenant]) -> None:
+    for tenant in tenants[:2]:
+        await tenant.job(items=1, carrier=Carrier.SANDBOX)
+
+    answer = await robot.ask(CLAIM_TWICE, input={"carrier": SANDBOX})
+
+    for claim in answer.values():
+        [item] = claim["items"]
+        assert item["item"]["order"]["reference"].startswith("ORD-")
+        assert item["item"]["job"]["items"]["nodes"] == [{"id": item["item"]["id"]}]
+    assert len({claim["workspaceId"] for claim in answer.values()}) == 2
+
+
+async def test_where_an_answer_was_read_is_forgotten_by_the_next_operation(
+    robot: Caller, tenants: list[Tenant]
+) -> None:
+    await tenants[0].job(items=1, carrier=Carrier.SANDBOX)
+    await claim(robot)
+
+    assert await robot.code("{ robotJobs { nodes { id } } }") == "WORKSPACE_REQUIRED"
 
 
 async def test_who_is_busy_or_paused_or_switched_off_is_passed_by(robot: Caller, tenants: list[Tenant]) -> None:
