@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]  # it has no types of its own
 import pytest
-from starlette.responses import RedirectResponse
+from starlette.responses import RedirectResponse, Response
 
 from clients.robot.carrier import (
     Account,
@@ -27,7 +27,7 @@ from clients.robot.carrier import (
 )
 from clients.robot.carriers.chromium import Chromium, find_chromium
 from clients.robot.carriers.coordinadora import CoordinadoraCarrier
-from clients.robot.conformance.suite import an_order, fill, press, ship
+from clients.robot.conformance.suite import CITY_WITHOUT_COD, PREPAID, an_order, fill, press, ship
 from clients.robot.sandbox_portal.server import RunningPortal, running_portal
 from tests.browser import NO_SANDBOX, browser, chromium
 from tests.clients.robot.odd_portals import LOGIN, OddPortal, odd_portal
@@ -136,7 +136,9 @@ async def test_a_browser_that_does_not_answer_is_ended_all_the_same(
     others = browsers()
     carrier = CoordinadoraCarrier(settings(portal.url), ACCOUNT)
     await carrier.open_session()
-    main_process(carrier, others).suspend()
+    assert carrier._chromium is not None
+    for process in carrier._chromium._processes:  # its driver too
+        process.suspend()
 
     await carrier.close()
 
@@ -355,6 +357,29 @@ async def test_an_order_that_is_answered_with_the_login_is_a_lost_session(odd: O
         await press(carrier)
 
 
+async def test_a_button_that_could_be_pressed_again_is_not(odd: OddPortal, shop: Shop) -> None:
+    odd.after_order = Response(status_code=204)  # the page stays as it is
+    carrier = await shop.logged_in(odd.url, result_timeout_s=1)
+    await fill(carrier, an_order())
+
+    for _ in range(2):
+        with pytest.raises(OutcomeUnknown):
+            await press(carrier)
+
+    assert odd.orders == 1
+
+
+async def test_a_page_that_hangs_is_left_for_another(odd: OddPortal, shop: Shop) -> None:
+    carrier = await shop.logged_in(odd.url, answer_timeout_s=3, result_timeout_s=1)
+    page, odd.form_page = odd.form_page, odd.form_page.replace("<input", "<input oninput='for (;;);'", 1)
+    with pytest.raises(PortalUnavailable):
+        await carrier.fill(carrier.form(an_order(), "1"))
+    assert await carrier.evidence() is None
+
+    odd.form_page = page
+    await fill(carrier, an_order())
+
+
 async def test_a_dialog_that_asks_something_is_no_answer(odd: OddPortal, shop: Shop) -> None:
     odd.form_page = odd.form_page.replace(
         "<form",
@@ -383,6 +408,15 @@ async def test_an_amount_with_decimals_is_not_typed(odd: OddPortal, shop: Shop) 
 
     with pytest.raises(FieldRefused):
         await carrier.fill(carrier.form(an_order(totalConIva=1500.5), "1"))
+
+
+async def test_a_choice_that_is_disabled_is_read_back_as_it_is(portal: RunningPortal, shop: Shop) -> None:
+    carrier = await shop.logged_in(portal.url)
+    form = carrier.form(an_order(**PREPAID, ciudad=CITY_WITHOUT_COD, esFleteContraentrega=True), "1")
+
+    await carrier.fill(form)
+
+    assert await carrier.read_back() == {**form, "flete_contra_entrega": "N"}
 
 
 # ---------------------------------------------------------------------------------------------- odd lists
