@@ -55,7 +55,6 @@ class ClaimedItem:
     """By the API's clock."""
     order: Mapping[str, Any]
     """The API's `valueSent`: what is typed."""
-    order_reference: str
     reserved_number: str | None
     submitted_at: dt.datetime | None
     error_type: str | None
@@ -64,11 +63,6 @@ class ClaimedItem:
     def reference(self) -> str:
         """As it is typed, and as the portal's list may show it."""
         return str(self.order.get("referencia", ""))
-
-    @property
-    def has_own_reference(self) -> bool:
-        """A shop may have the same reference typed for all its orders; then it tells nothing about this one."""
-        return self.reference == self.order_reference
 
     @classmethod
     def read(cls, claimed: Mapping[str, Any], *, lease_s: int) -> "ClaimedItem":
@@ -79,7 +73,6 @@ class ClaimedItem:
             lease_token=claimed["leaseToken"],
             claimed_at=_time(claimed["expiresAt"]) - dt.timedelta(seconds=lease_s),
             order=item["valueSent"] or {},
-            order_reference=item["order"]["reference"],
             reserved_number=item["reservedNumber"],
             submitted_at=_time(item["submittedAt"]) if item["submittedAt"] is not None else None,
             error_type=item["errorType"],
@@ -196,6 +189,14 @@ class RobotApi:
         )
         resolved = answer.data["resolveUnknownOutcome"]
         return None if resolved["__typename"] == "ResolveUnknownOutcomeSuccess" else _refusal(resolved)
+
+    async def has_own_reference(self, item: ClaimedItem, *, workspace_id: str | None, within_s: float) -> bool:
+        """A shop may have the same reference typed for all its orders; then it tells nothing about this one."""
+        answer = await self._transport.ask(
+            documents.ORDER_REFERENCE, {"itemId": item.item_id}, workspace_id=workspace_id, within_s=within_s
+        )
+        found = answer.data["robotJobItem"]
+        return found is not None and found["order"]["reference"].split() == item.reference.split()
 
     async def put_evidence(self, item_id: str, attempt: int, page: PageEvidence, *, workspace_id: str | None) -> None:
         await self._transport.put(

@@ -17,10 +17,7 @@ mutation ClaimJobItems($input: ClaimJobItemsInput!) {
       items {
         leaseToken
         expiresAt
-        item {
-          id attempt valueSent reservedNumber submittedAt errorType errorMessage
-          order { reference }
-        }
+        item { id attempt valueSent reservedNumber submittedAt errorType }
       }
       credentials { username password }
       heldBack
@@ -102,3 +99,9 @@ mutation ResolveUnknownOutcome($input: ResolveUnknownOutcomeInput!) {
 }
 """
 )
+
+ORDER_REFERENCE: GraphQLRequest = gql("""
+query OrderReference($itemId: ID!) {
+  robotJobItem(id: $itemId) { id order { reference } }
+}
+""")

@@ -3,7 +3,7 @@
 import math
 
 from clients.robot.api import Refusal, ReleaseReason, RobotApi
-from clients.robot.carrier import CarrierSettings, LoginRefused, PortalUnavailable, SessionLost, Stored
+from clients.robot.carrier import CarrierSettings, CarrierUnusable, LoginRefused, PortalUnavailable, SessionLost, Stored
 from clients.robot.desk import Desk
 from clients.robot.journal import Journal, JournalUnusable
 from clients.robot.leases import lease_clock
@@ -28,11 +28,11 @@ class LookUps:
         """When all that was too soon to say can be looked up again, by the lease clock."""
 
     async def settle(self, held: Held) -> Outcome:
-        """Found, absent, or given back to be looked up again.  Raises JournalUnusable, KeyRefused."""
+        """Found, absent, or given back to be looked up again.  Raises JournalUnusable, KeyRefused, CarrierUnusable."""
         log = self._log.of(item=held.item.item_id, attempt=held.item.attempt, workspace=held.lease.workspace_id)
         try:
             return await self._settle(held, log)
-        except (JournalUnusable, KeyRefused):
+        except (JournalUnusable, KeyRefused, CarrierUnusable):
             raise
         except LoginRefused as error:
             log.warning("login_refused", message=str(error))
@@ -54,7 +54,7 @@ class LookUps:
         if number is None or item.submitted_at is None:
             return self._leave_to_people(held, "No number was reserved for it; a person has to look.")
         parcel = await find_parcel(self._desk, number, since=item.submitted_at - LOOKED_FOR_BEFORE)
-        finding = judge(parcel, item)
+        finding = await judge(self._api, parcel, item, workspace_id=held.lease.workspace_id)
         age_s = (held.now() - item.submitted_at).total_seconds()
         log.info("looked_up", number=number, finding=finding, age_s=round(age_s))
         if parcel is not None and finding is Finding.UNCLEAR and item.error_type == ErrorType.UNKNOWN:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from clients.robot.api import RobotApi
+from clients.robot.carrier import CarrierUnusable
 from clients.robot.carriers import load_carrier
 from clients.robot.delivery import Delivery
 from clients.robot.desk import Desk
@@ -19,7 +20,7 @@ from clients.robot.logs import Log, Secrets, set_up_logs
 from clients.robot.looking_up import LookUps
 from clients.robot.metrics import Metrics
 from clients.robot.options import RobotOptions
-from clients.robot.progress import progress_console, show_progress
+from clients.robot.progress import progress_console, restore_terminal, show_progress
 from clients.robot.reports import Reporter
 from clients.robot.robot import Parts, Robot
 from clients.robot.shipping import Shipper
@@ -42,6 +43,10 @@ class RobotUnable(Exception):
 def run_robot(options: RobotOptions) -> int:
     """The exit code.  Raises RobotUnable, UnknownCarrier."""
     carrier_class = load_carrier(options.carrier)
+    try:
+        carrier_class.check(options.carrier_settings)
+    except CarrierUnusable as error:
+        raise RobotUnable(str(error)) from error
     secrets = Secrets()
     secrets.add(options.key)
     with progress_console(is_wanted=options.shows_progress) as shown:
@@ -49,7 +54,7 @@ def run_robot(options: RobotOptions) -> int:
         try:
             with open_journal(options.folder) as journal:
                 return asyncio.run(_run(options, carrier_class, journal, secrets, shown[1] if shown else None))
-        except (JournalInUse, JournalUnusable, KeyRefused) as error:
+        except (JournalInUse, JournalUnusable, KeyRefused, CarrierUnusable) as error:
             raise RobotUnable(secrets.hide(str(error))) from error
 
 
@@ -132,6 +137,7 @@ def _obey_signals(stopping: asyncio.Event, log: Log) -> None:
         name = signal.Signals(number).name
         if stopping.is_set():
             log.warning("stopped_at_once", signal=name)
+            restore_terminal()
             os._exit(EXIT_CUT_SHORT)
         log.info("stopping", signal=name)
         stopping.set()

@@ -3,9 +3,12 @@
 import datetime as dt
 from enum import StrEnum
 
-from clients.robot.api import ClaimedItem
+from clients.robot.api import ClaimedItem, RobotApi
 from clients.robot.carrier import Parcel, SessionLost
 from clients.robot.desk import Desk
+from clients.robot.transport import ApiRefused, ApiUnreachable
+
+_ASKED_FOR_S = 20.0
 
 
 class Finding(StrEnum):
@@ -16,14 +19,25 @@ class Finding(StrEnum):
     ABSENT = "absent"
 
 
-def judge(parcel: Parcel | None, item: ClaimedItem) -> Finding:
+def compare(parcel: Parcel | None, item: ClaimedItem) -> Finding:
+    """As far as the list tells: OURS only if no other order has the same reference typed."""
     if parcel is None:
         return Finding.ABSENT
     if parcel.reference is None:
         return Finding.UNCLEAR
-    if parcel.reference.split() != item.reference.split():
-        return Finding.ANOTHERS
-    return Finding.OURS if item.has_own_reference else Finding.UNCLEAR
+    return Finding.OURS if parcel.reference.split() == item.reference.split() else Finding.ANOTHERS
+
+
+async def judge(api: RobotApi, parcel: Parcel | None, item: ClaimedItem, *, workspace_id: str | None) -> Finding:
+    """Asks the API whether the reference is the order's own; what it does not answer is UNCLEAR.  Raises KeyRefused."""
+    finding = compare(parcel, item)
+    if finding is not Finding.OURS:
+        return finding
+    try:
+        is_own = await api.has_own_reference(item, workspace_id=workspace_id, within_s=_ASKED_FOR_S)
+    except (ApiUnreachable, ApiRefused):
+        is_own = False
+    return Finding.OURS if is_own else Finding.UNCLEAR
 
 
 async def find_parcel(desk: Desk, number: str, *, since: dt.datetime | None) -> Parcel | None:

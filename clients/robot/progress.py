@@ -29,6 +29,13 @@ async def show_progress(live: Live, count: Callable[[], Mapping[str, int]]) -> N
         await asyncio.sleep(_EVERY_S)
 
 
+def restore_terminal() -> None:
+    """For a process that ends without leaving the block above."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        console.show_cursor()
+
+
 def progress_line(counts: Mapping[str, int]) -> Text:
     styles = {"done": "green", "failed": "red", "unknown": "yellow"}
     line = Text()

@@ -7,7 +7,7 @@ from typing import Any
 
 from clients.robot.api import Claim, Purpose, Refusal, ReleaseReason, RobotApi
 from clients.robot.backoff import first_of, pause_s, rest
-from clients.robot.carrier import LoginRefused
+from clients.robot.carrier import CarrierUnusable, LoginRefused
 from clients.robot.delivery import Delivery
 from clients.robot.desk import Desk
 from clients.robot.giving_back import GivingBack
@@ -23,11 +23,11 @@ from clients.robot.transport import ApiRefused, ApiUnreachable, KeyRefused
 LOOK_UP_LEASE_S = 120
 LOOKED_UP_EVERY_S = 60.0
 _IDLE_FIRST_S, _IDLE_LONGEST_S = 1.0, 5.0
-_PORTAL_FIRST_S, _PORTAL_LONGEST_S = 1.0, 60.0
+_FAILED_FIRST_S, _FAILED_LONGEST_S = 1.0, 60.0
 _REFUSED_CLAIM_S = 30.0
 _LAST_WORDS_S = 15.0
 _USELESS_KEY_CODES = frozenset({"FORBIDDEN", "NOT_A_MEMBER"})
-_BY_OTHERS, _PAUSED = "ACCOUNT_BUSY", "ACCOUNT_PAUSED"
+_BY_OTHERS, _PAUSED, _UNKNOWN = "ACCOUNT_BUSY", "ACCOUNT_PAUSED", "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Robot:
         """Claimed, and not begun."""
         self._in_work: Held | None = None
         self._failure: Exception | None = None
-        self._idle_rounds = self._portal_failures = 0
+        self._idle_rounds = self._failures = 0
         self._held_back: dict[Purpose, str | None] = {}
         self._looked_up_at = self._next_form_at = 0.0
         self.was_held_back = False
@@ -75,7 +75,10 @@ class Robot:
         }
 
     async def run(self) -> None:
-        """Until told to stop, or with `until_idle` until nothing is left.  Raises KeyRefused, JournalUnusable."""
+        """Until told to stop, or with `until_idle` until nothing is left.
+
+        Raises KeyRefused, JournalUnusable, CarrierUnusable.
+        """
         self._journal.take_up_what_was_set_aside()
         self._giving_back.abandon()
         self._delivery.wake()
@@ -101,7 +104,7 @@ class Robot:
             await work
         except ApiUnreachable:
             return  # it is stopping, or asks again in the next round
-        except (KeyRefused, JournalUnusable) as error:
+        except (KeyRefused, JournalUnusable, CarrierUnusable) as error:
             self._failure = self._failure or error
             self._stopping.set()
 
@@ -127,7 +130,12 @@ class Robot:
     def _is_done(self) -> bool:
         """Nothing is left that this robot could do, now or soon."""
         held_back = [each for each in self._held_back.values() if each is not None]
-        if _BY_OTHERS in held_back or self._journal.list_claims() or self._journal.count_results():
+        if (
+            _UNKNOWN in held_back
+            or _BY_OTHERS in held_back
+            or self._journal.list_claims()
+            or self._journal.count_results()
+        ):
             return False
         if self._journal.next_evidence() is not None or lease_clock() < self._look_ups.next_due_at:
             return False
@@ -151,6 +159,7 @@ class Robot:
         if isinstance(claim, Refusal):
             self._log.error("claim_refused", purpose=purpose, code=claim.code, message=claim.message)
             self._metrics.count_claim(purpose, claim.code)
+            self._held_back[purpose] = _UNKNOWN
             await rest(_REFUSED_CLAIM_S, self._stopping)
             return False
         self._held_back[purpose] = claim.held_back
@@ -227,15 +236,16 @@ class Robot:
             self._count_queue()
             if outcome.gives_up_account:
                 self._give_back_waiting(ReleaseReason.STOPPING, f"Another item of the account ended: {outcome}.")
-            await self._rest_from_portal(outcome)
+            await self._rest_after(outcome)
 
-    async def _rest_from_portal(self, outcome: Outcome) -> None:
-        if outcome is not Outcome.PORTAL_UNAVAILABLE:
-            self._portal_failures = 0
+    async def _rest_after(self, outcome: Outcome) -> None:
+        """What came back untried would be handed out again at once, and end alike."""
+        if outcome not in (Outcome.PORTAL_UNAVAILABLE, Outcome.GIVEN_BACK):
+            self._failures = 0
             return
-        self._portal_failures += 1
+        self._failures += 1
         await self._giving_back.settle(within_s=None)
-        wait_s = pause_s(self._portal_failures, first_s=_PORTAL_FIRST_S, longest_s=_PORTAL_LONGEST_S)
+        wait_s = pause_s(self._failures, first_s=_FAILED_FIRST_S, longest_s=_FAILED_LONGEST_S)
         await rest(wait_s, self._stopping)
 
     # ------------------------------------------------------------------------------------------ stopping
@@ -276,7 +286,7 @@ class Robot:
         """Whatever can still be said is said; the rest stays on the disk for the next start."""
         try:
             await self._desk.leave()
-            if self._failure is None:
+            if not isinstance(self._failure, KeyRefused | JournalUnusable):
                 self._giving_back.abandon()
                 async with asyncio.timeout(_LAST_WORDS_S):
                     await self._giving_back.settle(within_s=_LAST_WORDS_S)

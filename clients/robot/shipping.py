@@ -14,6 +14,7 @@ from typing import Any
 from clients.robot.api import ClaimedItem, Refusal, ReleaseReason, RobotApi
 from clients.robot.carrier import (
     Carrier,
+    CarrierUnusable,
     DuplicateNumber,
     FieldRefused,
     Form,
@@ -99,13 +100,13 @@ class Shipper:
     async def ship(self, held: Held) -> Outcome:
         """To its end: the journal then holds a result, or that the item is to be given back, or nothing of it.
 
-        Raises JournalUnusable, KeyRefused.
+        Raises JournalUnusable, KeyRefused, CarrierUnusable.
         """
         log = self._log.of(item=held.item.item_id, attempt=held.item.attempt, workspace=held.lease.workspace_id)
         steps = Steps(held.now, self._observe_step)
         try:
             outcome = await self._ship(held, steps, log)
-        except (JournalUnusable, KeyRefused):
+        except (JournalUnusable, KeyRefused, CarrierUnusable):
             raise
         except LeaseEnded as ended:
             self._journal.forget_claim(held.lease.token)
@@ -242,7 +243,7 @@ class Shipper:
         except Exception as error:  # it stays unknown
             why = f"{why} Looking it up failed: {type(error).__name__}: {error}"
             await self._desk.leave()
-        finding = judge(parcel, held.item)
+        finding = await judge(self._api, parcel, held.item, workspace_id=held.lease.workspace_id)
         log.warning("outcome_unknown", message=why, number=number, looked_up=finding)
         if parcel is not None and (finding is Finding.OURS or (finding is Finding.UNCLEAR and not is_duplicate)):
             return self._succeed(held, Stored(parcel.number, parcel.guide_number), steps)
