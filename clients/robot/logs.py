@@ -1,12 +1,15 @@
 """What a robot tells while it works: one line per event on standard error, as JSON or for people, without secrets."""
 
 import datetime as dt
+import html
 import json
 import logging
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from enum import StrEnum
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 LOGGER = logging.getLogger("robot_jobs.robot")
 _HIDDEN = "***"
@@ -21,23 +24,33 @@ class Secrets:
     """What must not be told, whatever text it comes with: a portal's error message may quote what was typed."""
 
     def __init__(self) -> None:
-        self._values: set[str] = set()
+        self._spellings: list[str] = []
 
     def add(self, value: str) -> None:
         if value:
-            self._values.add(value)
+            self._spellings = sorted({*self._spellings, *_spellings(value)}, key=len, reverse=True)
 
     def hide(self, text: str) -> str:
-        for value in sorted(self._values, key=len, reverse=True):
-            for spelling in {value, json.dumps(value)[1:-1]}:
-                text = text.replace(spelling, _HIDDEN)
+        for spelling in self._spellings:
+            text = text.replace(spelling, _HIDDEN)
         return text
 
     def hide_bytes(self, content: bytes) -> bytes:
         """In a page's text; pictures are left as they are."""
-        for value in self._values:
-            content = content.replace(value.encode(), _HIDDEN.encode())
+        for spelling in self._spellings:
+            content = content.replace(spelling.encode("utf-8", "surrogatepass"), _HIDDEN.encode())
         return content
+
+
+def _spellings(value: str) -> set[str]:
+    """As it stands, in addresses and pages, and as programs quote it, JSON within JSON too."""
+    quoted = {value, html.escape(value)}
+    with suppress(UnicodeEncodeError):
+        quoted |= {quote(value), quote(value, safe=""), quote_plus(value)}
+    for _ in range(2):
+        quoted |= {json.dumps(each, ensure_ascii=is_ascii)[1:-1] for each in quoted for is_ascii in (True, False)}
+        quoted |= {repr(each)[1:-1] for each in quoted}
+    return quoted
 
 
 class Log:

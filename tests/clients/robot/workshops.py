@@ -179,6 +179,10 @@ class Workshop:
     async def portal_has_met(self, step: str, *, times: int = 1) -> None:
         await until(lambda: self.portal.count(step) >= times)
 
+    async def is_settled(self, job: JobInHand) -> bool:
+        items = (await self.shop.read(job.job.id)).items
+        return not any(item.status.is_open or item.outcome_unknown for item in items)
+
     async def is_closed(self, job: JobInHand, number: int) -> bool:
         return not (await self.item(job, number)).status.is_open
 
@@ -210,9 +214,11 @@ class Workshop:
 
 
 @asynccontextmanager
-async def open_workshop(gate: Gate, shop: Tenant, folder: Path, **config: Any) -> AsyncIterator[Workshop]:
-    login: dict[str, Any] = {"username": "tienda", "password": PASSWORD, "max_concurrent_leases": 10}
-    await upsert(shop, **login | config)
+async def open_workshop(
+    gate: Gate, shop: Tenant, folder: Path, *, carrier: Carrier = Carrier.COORDINADORA
+) -> AsyncIterator[Workshop]:
+    leases = 10 if carrier is Carrier.COORDINADORA else 1  # the sandbox portal allows one session
+    await upsert(shop, carrier=carrier, username="tienda", password=PASSWORD, max_concurrent_leases=leases)
     portal = ScriptedPortal(folder / "portal.db")
     workshop = Workshop(gate, shop, folder, portal, (await shop.key()).secret)
     try:
