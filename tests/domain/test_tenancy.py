@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from api.database import owner_engine
 from domain.base import new_id
 from domain.events import events
+from domain.evidence import ContentType, NewEvidence, evidence, record_evidence
 from domain.orders import orders
 from domain.robot_jobs import robot_job_attempts, robot_job_items, robot_jobs
 from domain.workspaces import (
@@ -33,8 +34,11 @@ any_writable_table = pytest.mark.parametrize("table", WRITABLE_TABLES, ids=lambd
 
 @pytest.fixture
 async def tenant_with_rows(tenant: Tenant) -> Tenant:
-    """A tenant with rows in every table: an open, a shipped and a failed item, with attempts and events."""
-    await tenant.job(items=3, succeeded=1, failed=1)
+    """A tenant with rows in every table: an open, a shipped and a failed item, with attempts, events and evidence."""
+    in_hand = await tenant.job(items=3, succeeded=1, failed=1)
+    seen = NewEvidence.of(in_hand.items[1].id, 1, ContentType.PNG, b"a picture")
+    async with tenant.work() as connection:
+        await record_evidence(connection, seen, created_by=tenant.user(Role.ROBOT), kept_for=None)
     return tenant
 
 
@@ -49,6 +53,8 @@ def _another(table: sa.Table, row: dict[str, Any]) -> dict[str, Any]:
     copy = {name: value for name, value in row.items() if table.c[name].computed is None} | {"id": new_id()}
     if table is orders:
         return copy | {"reference": str(copy["id"])}
+    if table is evidence:
+        return copy | {"sha256": copy["id"].bytes * 2}
     if table is events:
         return copy | {"seq": row["seq"] + 90}
     if table is robot_job_items:
