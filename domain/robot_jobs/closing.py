@@ -122,7 +122,7 @@ _closed = (
         completed_at=sa.func.clock_timestamp(),
         updated_at=sa.func.clock_timestamp(),
     )
-    .returning(robot_job_items)
+    .returning(robot_job_items, _closings.c.robot, _closings.c.steps)
     .cte("closed")
 )
 _attempt_of_closed = pg.insert(robot_job_attempts).from_select(
@@ -159,9 +159,9 @@ _attempt_of_closed = pg.insert(robot_job_attempts).from_select(
         _closed.c.completed_at,
         _closed.c.submitted_at,
         _closed.c.reserved_number,
-        _closings.c.robot,
-        _closings.c.steps,
-    ).join(_closings, _closings.c.item_id == _closed.c.id),
+        _closed.c.robot,
+        _closed.c.steps,
+    ),
 )
 # An attempt that was closed before keeps its own ending; the proof that came later stands beside it.  What its robot
 # did is new, if it was closed without the robot's word.
@@ -188,7 +188,11 @@ _recorded_attempt = _attempt_of_closed.on_conflict_do_update(
         ),
     },
 )
-CLOSE_ITEMS = sa.select(_closed).add_cte(_recorded_attempt.cte("recorded_attempt")).order_by(_closed.c.id)
+CLOSE_ITEMS = (
+    sa.select(*(_closed.c[column.name] for column in robot_job_items.c))
+    .add_cte(_recorded_attempt.cte("recorded_attempt"))
+    .order_by(_closed.c.id)
+)
 
 
 async def close_items(

@@ -13,7 +13,8 @@ from domain.orders import REFERENCE_AT_MOST
 from domain.robot_jobs.changes import JobChange, write_job_change
 from domain.robot_jobs.errors import OutcomeNotOpen
 from domain.robot_jobs.item_results import ItemResult, ResultStatus
-from domain.robot_jobs.results import apply_result, lock_item_and_order, lock_job_of_item
+from domain.robot_jobs.locking import lock_item_and_order, lock_job_of_item
+from domain.robot_jobs.results import apply_result
 from domain.robot_jobs.tables import (
     ItemStatus,
     Resolution,

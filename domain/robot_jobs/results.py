@@ -9,27 +9,24 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.accounts import IS_TROUBLED, Breaker, carrier_accounts, note_portal_errors, note_portal_works
-from domain.base import array_parameter
+from domain.accounts import Breaker, note_portal_errors, note_portal_works
 from domain.carriers import Carrier
 from domain.errors import InputProblem, InvalidInput, invalid
-from domain.orders import ORDER_COLUMNS, Order, orders, write_order_changes
-from domain.robot_jobs.changes import JobChange, write_job_changes
+from domain.orders import Order, write_order_changes
+from domain.robot_jobs.changes import JobChange, write_job_change, write_job_changes
 from domain.robot_jobs.closing import Closing, close_items
 from domain.robot_jobs.errors import LeaseLost, ResultConflict, RobotJobItemNotFound, StaleAttempt
 from domain.robot_jobs.item_results import Decision, ItemResult, decide, portal_errors_in_a_row
 from domain.robot_jobs.late_results import LateResult, keep_for_review
+from domain.robot_jobs.locking import HeldItem, lock_items_and_orders, lock_jobs_of_items
 from domain.robot_jobs.tables import (
     ClosedBy,
     ErrorType,
     ItemStatus,
     RobotJob,
     RobotJobItem,
-    robot_job_items,
-    robot_jobs,
 )
 
 RESULTS_AT_MOST = 500
@@ -110,15 +107,6 @@ def _within(path: str, error: InvalidInput) -> InvalidInput:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldItem:
-    """An item and its order under their locks.  `others_wait`: items of its job keep an ending by the system."""
-
-    item: RobotJobItem
-    order: Order
-    others_wait: bool
-
-
-@dataclass(frozen=True, slots=True)
 class AcceptedResult:
     """A result that its item takes.  `settles`: why the item was flagged for review has been looked into."""
 
@@ -142,12 +130,12 @@ async def _record(
             waiting[number] = _checked(result)
         except InvalidInput as problem:
             answers[number] = problem
-    jobs, troubled = await _lock_jobs_of_items(connection, _item_ids(waiting)) if waiting else ({}, set())
+    jobs, troubled = await lock_jobs_of_items(connection, _item_ids(waiting)) if waiting else ({}, set())
     met: list[AcceptedResult] = []
     for _ in range(ROUNDS_AT_MOST):
         if not waiting:
             break
-        held = await _lock_items_and_orders(connection, _item_ids(waiting))
+        held = await lock_items_and_orders(connection, _item_ids(waiting))
         accepted: dict[int, AcceptedResult] = {}
         late: dict[int, LateResult] = {}
         in_turn, waiting = _take_turns(waiting, held)
@@ -166,7 +154,7 @@ async def _record(
             changes = {each.held.item.job_id: JobChange(jobs[each.held.item.job_id]) for each in accepted.values()}
             closed = await _apply(connection, changes, list(accepted.values()), held, reported_by)
             met += accepted.values()
-            jobs |= {job.id: job for job in await write_job_changes(connection, list(changes.values()))}
+            jobs |= {job.id: job for job in await _write_jobs(connection, list(changes.values()))}
             after |= {number: (closed[each.result.item_id], False) for number, each in accepted.items()}
         kept = await keep_for_review(connection, list(late.values()))
         answers |= {number: _answer_to_late(each, kept[each.item.id]) for number, each in late.items()}
@@ -229,109 +217,6 @@ def _answer_to_late(late: LateResult, item: RobotJobItem) -> StaleAttempt | Resu
     return StaleAttempt(item, late.attempt) if late.attempt < item.attempt else ResultConflict(item)
 
 
-# ---------------------------------------------------------------------------------------------- under locks
-
-# What its account has met so far is seen at once, so that a success of one that is well costs no statement more.
-_is_troubled = (
-    sa.exists()
-    .where(
-        carrier_accounts.c.workspace_id == robot_jobs.c.workspace_id,
-        carrier_accounts.c.carrier == robot_jobs.c.carrier,
-        IS_TROUBLED,
-    )
-    .correlate(robot_jobs)
-    .label("is_troubled")
-)
-# Each id list is complete before the first row is locked, so rows are locked by id whatever the plan.
-_LOCK_JOBS_OF_ITEMS = (
-    sa.select(_is_troubled, robot_jobs)
-    .where(
-        robot_jobs.c.id
-        == sa.func.any(
-            sa.func.array(
-                sa.select(robot_job_items.c.job_id)
-                .where(robot_job_items.c.id == sa.func.any(array_parameter("item_ids", sa.Uuid())))
-                .scalar_subquery()
-            )
-        )
-    )
-    .order_by(robot_jobs.c.id)
-    .with_for_update(of=robot_jobs)
-)
-
-
-async def lock_job_of_item(connection: AsyncConnection, item_id: uuid.UUID) -> RobotJob:
-    """The job under its lock, which comes before the item's.  Raises RobotJobItemNotFound."""
-    jobs, _ = await _lock_jobs_of_items(connection, [item_id])
-    for job in jobs.values():
-        return job
-    raise RobotJobItemNotFound(item_id)
-
-
-async def _lock_jobs_of_items(
-    connection: AsyncConnection, item_ids: Collection[uuid.UUID]
-) -> tuple[dict[uuid.UUID, RobotJob], set[Carrier]]:
-    """The jobs by id, and the carriers at which their workspace's account is in trouble."""
-    jobs, troubled = {}, set()
-    for row in await connection.execute(_LOCK_JOBS_OF_ITEMS, {"item_ids": list(item_ids)}):
-        jobs[row.id] = RobotJob.from_values(*row[1:])
-        if row.is_troubled:
-            troubled.add(jobs[row.id].carrier)
-    return jobs, troubled
-
-
-_items = (
-    sa.select(robot_job_items)
-    .where(robot_job_items.c.id == sa.func.any(array_parameter("item_ids", sa.Uuid())))
-    .order_by(robot_job_items.c.id)
-    .with_for_update(key_share=True)
-    .cte("items")
-)
-_orders = (
-    sa.select(*ORDER_COLUMNS)
-    .where(orders.c.id == sa.func.any(sa.func.array(sa.select(_items.c.order_id).scalar_subquery())))
-    .order_by(orders.c.id)
-    .with_for_update(key_share=True)
-    .cte("orders_of_items")
-)
-# Whether a proof settles a failed job depends on its other items; asked only when it comes late.  Those that are asked
-# for too are in hand, and judged there.
-_other = robot_job_items.alias("other")
-_others_closed_by_system = sa.case(
-    (
-        _items.c.status.in_([ItemStatus.ERROR.value, ItemStatus.CANCELLED.value]),
-        sa.exists().where(
-            _other.c.job_id == _items.c.job_id,
-            _other.c.id != sa.func.all(array_parameter("item_ids", sa.Uuid())),
-            _other.c.closed_by == ClosedBy.SYSTEM.value,
-        ),
-    ),
-    else_=sa.false(),
-)
-_LOCK_ITEMS_AND_ORDERS = sa.select(_others_closed_by_system.label("others_wait"), *_items.c, *_orders.c).join(
-    _orders, _orders.c.id == _items.c.order_id
-)
-_ITEM_END = 1 + len(robot_job_items.c)
-
-
-async def lock_item_and_order(connection: AsyncConnection, item_id: uuid.UUID) -> tuple[RobotJobItem, Order, bool]:
-    """Both under their locks, and whether other items of the job keep an ending that the system wrote."""
-    held = (await _lock_items_and_orders(connection, [item_id]))[item_id]
-    return held.item, held.order, held.others_wait
-
-
-async def _lock_items_and_orders(
-    connection: AsyncConnection, item_ids: Collection[uuid.UUID]
-) -> dict[uuid.UUID, HeldItem]:
-    """Those of the items that there are, by id; all items under their locks, then all orders."""
-    rows = await connection.execute(_LOCK_ITEMS_AND_ORDERS, {"item_ids": list(item_ids)})
-    held = (
-        HeldItem(RobotJobItem.from_values(*row[1:_ITEM_END]), Order.from_values(*row[_ITEM_END:]), row[0])
-        for row in rows
-    )
-    return {each.item.id: each for each in held}
-
-
 # ---------------------------------------------------------------------------------------------- writing
 
 
@@ -352,8 +237,7 @@ async def apply_result(
     held = HeldItem(item, order, change.has_unproven_items)
     accepted = AcceptedResult(held, result, settles=settles)
     closed = await _apply(connection, {change.job.id: change}, [accepted], {item.id: held}, reported_by)
-    [job] = await write_job_changes(connection, [change])
-    return RecordedResult(job, closed[item.id], replayed=False)
+    return RecordedResult(await write_job_change(connection, change), closed[item.id], replayed=False)
 
 
 async def _apply(
@@ -414,6 +298,12 @@ async def _tell_accounts(
             await note_portal_errors(
                 connection, workspace_id, carrier, count=len(errors), message=message, breaker=breaker
             )
+
+
+async def _write_jobs(connection: AsyncConnection, changes: Sequence[JobChange]) -> list[RobotJob]:
+    if len(changes) == 1:
+        return [await write_job_change(connection, changes[0])]
+    return await write_job_changes(connection, changes)
 
 
 def _by_completion(
