@@ -37,8 +37,8 @@ SHOPS, ROBOTS = 4, 4
 SETTLED_WITHIN_S = 60.0 + ORDERS
 ABSENT_AFTER_S = 3.0
 STORED_LATE_S = 1.0
-LIVES_S = (1.0, 4.0)
-"""Of a robot, at least and at most, until it is killed; it takes a second to start."""
+KILLS_EVERY_S = (0.5, 3.0)
+"""Of any robot; one takes a second to start, or several when tests run beside it."""
 CUTS_EVERY_S = (0.2, 1.0)
 MARKS = (
     "#drop_field:direccion_",
@@ -154,9 +154,19 @@ class Scene:
             open_, unknown = open_ + row.open, unknown + row.unknown
         return open_ <= open_at_most and unknown <= unknown_at_most
 
+    @asynccontextmanager
+    async def in_trouble(self) -> AsyncIterator[list["asyncio.Task[None]"]]:
+        troubles = [asyncio.create_task(trouble()) for trouble in (self.keep_killing_robots, self.keep_cutting)]
+        try:
+            yield troubles
+        finally:
+            for trouble in troubles:
+                trouble.cancel()
+            await asyncio.gather(*troubles, return_exceptions=True)
+
     async def keep_killing_robots(self) -> None:
         while True:
-            await asyncio.sleep(self.choice.uniform(*LIVES_S) / ROBOTS * 2)
+            await asyncio.sleep(self.choice.uniform(*KILLS_EVERY_S))
             robot = self.choice.choice(self.robots)
             robot.kill()
             robot.start()
@@ -232,15 +242,12 @@ async def test_no_order_has_two_parcels_and_what_is_said_of_each_is_true(
         for robot in scene.robots:
             robot.start()
 
-        troubles = [asyncio.create_task(trouble()) for trouble in (scene.keep_killing_robots, scene.keep_cutting)]
-        for closed in (ORDERS // 3, ORDERS * 2 // 3, ORDERS):
-            await scene.wait(troubles, open_at_most=ORDERS - closed)
-            if closed < ORDERS:
-                await scene.api.kill()
-                await scene.api.start()
-        for trouble in troubles:
-            trouble.cancel()
-        await asyncio.gather(*troubles, return_exceptions=True)
+        async with scene.in_trouble() as troubles:
+            for closed in (ORDERS // 3, ORDERS * 2 // 3, ORDERS):
+                await scene.wait(troubles, open_at_most=ORDERS - closed)
+                if closed < ORDERS:
+                    await scene.api.kill()
+                    await scene.api.start()
         await scene.wait([], open_at_most=0, unknown_at_most=0)
 
         assert [await robot.stop() for robot in scene.robots] == [0] * ROBOTS
