@@ -56,6 +56,10 @@ def run_robot(options: RobotOptions) -> int:
                 return asyncio.run(_run(options, carrier_class, journal, secrets, shown[1] if shown else None))
         except (JournalInUse, JournalUnusable, KeyRefused, CarrierUnusable) as error:
             raise RobotUnable(secrets.hide(str(error))) from error
+        except RobotUnable:
+            raise
+        except Exception as error:  # its traceback is in the log, without secrets
+            raise RobotUnable(secrets.hide(f"a defect ended it: {type(error).__name__}: {error}")) from None
 
 
 async def _run(

@@ -77,7 +77,7 @@ class Robot:
     async def run(self) -> None:
         """Until told to stop, or with `until_idle` until nothing is left.
 
-        Raises KeyRefused, JournalUnusable, CarrierUnusable.
+        Raises KeyRefused, JournalUnusable, CarrierUnusable, and a defect of ours when all else has been seen to.
         """
         self._journal.take_up_what_was_set_aside()
         self._giving_back.abandon()
@@ -105,6 +105,10 @@ class Robot:
         except ApiUnreachable:
             return  # it is stopping, or asks again in the next round
         except (KeyRefused, JournalUnusable, CarrierUnusable) as error:
+            self._failure = self._failure or error
+            self._stopping.set()
+        except Exception as error:  # a robot without one of its tasks would wait for ever
+            self._log.exception("defect", message=str(error))
             self._failure = self._failure or error
             self._stopping.set()
 

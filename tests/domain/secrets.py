@@ -17,14 +17,12 @@ from tests.tenants import Tenant
 KEY_RING = KeyRing({1: b"known to the tests, to no one else"[:32]})
 
 
-async def upsert(
-    tenant: Tenant, *, key_ring: KeyRing | None = KEY_RING, carrier: Carrier = Carrier.COORDINADORA, **changes: Any
-) -> CarrierConfig:
+async def upsert(tenant: Tenant, *, key_ring: KeyRing | None = KEY_RING, **changes: Any) -> CarrierConfig:
     """As an admin, committed."""
     async with tenant.work(Role.ADMIN) as connection:
         return await upsert_carrier_config(
             connection,
-            carrier,
+            Carrier.COORDINADORA,
             CarrierConfigChanges(**changes),
             workspace_id=tenant.workspace_id,
             updated_by=tenant.user(Role.ADMIN),

@@ -17,9 +17,12 @@ __all__ = ["served_engine", "served_urls", "shop"]
 
 
 @pytest.fixture(scope="session")
-async def api(served_urls: DatabaseUrls) -> AsyncIterator[Server]:
+async def api(served_urls: DatabaseUrls, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
     """A server that no test may break."""
-    settings = settings_for(served_urls) | {"ROBOT_JOBS_CREDENTIAL_KEYS": KEY_RING.as_text()}
+    settings = settings_for(served_urls) | {
+        "ROBOT_JOBS_CREDENTIAL_KEYS": KEY_RING.as_text(),
+        "ROBOT_JOBS_EVIDENCE_DIR": str(tmp_path_factory.mktemp("evidence")),
+    }
     async with running_server(**settings) as server:
         yield server
 

@@ -106,7 +106,7 @@ class ScriptedPortal:
 
 
 class ScriptedCarrier(Carrier):
-    """`options`: `portal`, the portal's file; `no_reference`, when its list shows none."""
+    """`options`: `portal`, its file; `no_reference`, when its list shows none; `lacks`, what is missing here."""
 
     name: ClassVar[str] = "coordinadora"
 
@@ -116,6 +116,11 @@ class ScriptedCarrier(Carrier):
         self._typed: dict[str, str] = {}
         self._shown: Form = {}
         self._is_logged_in = False
+
+    @classmethod
+    def check(cls, settings: carriers.CarrierSettings) -> None:
+        if "lacks" in settings.options:
+            raise carriers.CarrierUnusable(f"There is no {settings.options['lacks']} here.")
 
     async def _meet(self, step: str) -> str | None:
         """What else goes wrong than what ends the step."""

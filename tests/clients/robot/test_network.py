@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from clients.robot import leases
 from clients.robot.transport import KeyRefused
+from domain.evidence import list_evidence
 from domain.robot_jobs import ErrorType, ItemStatus
 from tests.clients.robot.workshops import PASSWORD, Workshop
 from tests.servers import until
@@ -229,3 +230,30 @@ async def test_evidence_follows_its_result_without_the_password(workshop: Worksh
     assert PASSWORD not in json.dumps(workshop.gate.bodies)
     names = [path for path, body in workshop.gate.bodies if path != "/graphql" or "updateJobItemResults(" in body]
     assert names.index("/graphql") < names.index(path)
+
+
+async def test_evidence_can_be_read_beside_the_attempt(workshop: Workshop, shop: Tenant) -> None:
+    job = await shop.job(items=1)
+    workshop.portal.order("portal", "refuse")
+
+    await workshop.run()
+
+    async with shop.work() as connection:
+        ((evidence,),) = (await list_evidence(connection, [job.items[0].id])).values()
+    assert (evidence.attempt, evidence.content_type) == (1, "text/html")
+    answer = await workshop.gate.http.get(
+        f"{workshop.gate.target}/evidence/{evidence.id}", headers={"Authorization": f"Bearer {workshop.key}"}
+    )
+    assert answer.status_code == 200
+    assert "Calle 1 # 2-3" in answer.text
+    assert PASSWORD not in answer.text
+
+
+async def test_a_defect_in_the_background_ends_the_robot_and_is_told(workshop: Workshop, shop: Tenant) -> None:
+    await shop.job(items=1)
+    workshop.gate.refused.append(("updateJobItemResults(", JSONResponse({"data": {"something": "else"}})))
+
+    with pytest.raises(KeyError):
+        await workshop.run()
+
+    assert workshop.kept("claims") == 0

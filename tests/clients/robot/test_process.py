@@ -134,6 +134,18 @@ def test_a_carrier_that_does_not_exist_is_one_clear_line(tmp_path: Path) -> None
     assert line.startswith("robot-jobs: there is no carrier 'pigeon'; there are sandbox, coordinadora")
 
 
+async def test_a_carrier_that_lacks_something_is_one_clear_line_before_anything_is_claimed(
+    workshop: Workshop, shop: Tenant
+) -> None:
+    job = await shop.job(items=1)
+
+    robot = await workshop.run_process("--option", "lacks=a browser")
+
+    assert robot.process.returncode == 2
+    assert robot.log.read_text() == "robot-jobs: There is no a browser here.\n"
+    assert (await workshop.item(job)).status == ItemStatus.PENDING
+
+
 def test_a_robot_without_a_key_says_where_to_put_it() -> None:
     ended = run_command("robot", "--carrier", "sandbox", "--portal-url", "http://portal.invalid")
 

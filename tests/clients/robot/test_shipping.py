@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from clients.robot.carrier import CarrierUnusable
 from domain.robot_jobs import ErrorType, ItemStatus, RobotJobItem
 from tests.clients.robot.workshops import PASSWORD, Workshop
 from tests.domain.secrets import upsert
@@ -168,6 +169,20 @@ async def test_a_defect_before_the_button_is_an_error_without_the_password(works
     assert (item.error_type, item.outcome_unknown) == (ErrorType.UNKNOWN, False)
     assert "ValueError: a defect, with the password *** in it" in str(item.error_message)
     assert PASSWORD not in str(item)
+
+
+async def test_a_carrier_that_cannot_work_here_ends_the_robot_and_uses_up_nothing(
+    workshop: Workshop, shop: Tenant
+) -> None:
+    job = await shop.job(items=2)
+    workshop.portal.order("log in", "CarrierUnusable")
+
+    with pytest.raises(CarrierUnusable):
+        await workshop.run(limit=2)
+
+    items = (await shop.read(job.job.id)).items
+    assert [(item.status, item.attempt) for item in items] == [(ItemStatus.PENDING, 1)] * 2
+    assert [item.lease_token for item in items] == [None, None]
 
 
 async def test_a_number_that_another_try_has_reserved_is_passed_by(workshop: Workshop, shop: Tenant) -> None:

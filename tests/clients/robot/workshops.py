@@ -179,10 +179,6 @@ class Workshop:
     async def portal_has_met(self, step: str, *, times: int = 1) -> None:
         await until(lambda: self.portal.count(step) >= times)
 
-    async def is_settled(self, job: JobInHand) -> bool:
-        items = (await self.shop.read(job.job.id)).items
-        return not any(item.status.is_open or item.outcome_unknown for item in items)
-
     async def is_closed(self, job: JobInHand, number: int) -> bool:
         return not (await self.item(job, number)).status.is_open
 
@@ -214,11 +210,8 @@ class Workshop:
 
 
 @asynccontextmanager
-async def open_workshop(
-    gate: Gate, shop: Tenant, folder: Path, *, carrier: Carrier = Carrier.COORDINADORA
-) -> AsyncIterator[Workshop]:
-    leases = 10 if carrier is Carrier.COORDINADORA else 1  # the sandbox portal allows one session
-    await upsert(shop, carrier=carrier, username="tienda", password=PASSWORD, max_concurrent_leases=leases)
+async def open_workshop(gate: Gate, shop: Tenant, folder: Path) -> AsyncIterator[Workshop]:
+    await upsert(shop, username="tienda", password=PASSWORD, max_concurrent_leases=10)
     portal = ScriptedPortal(folder / "portal.db")
     workshop = Workshop(gate, shop, folder, portal, (await shop.key()).secret)
     try:
