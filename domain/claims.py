@@ -29,6 +29,7 @@ async def claim_with_credentials(
     workspace_id: uuid.UUID,
     claimed_by: str,
     purpose: ClaimPurpose = ClaimPurpose.SHIP,
+    claim_id: uuid.UUID | None = None,
     limit: int = 1,
     lease_s: int = 300,
     breaker: Breaker = Breaker(),  # noqa: B008 -- frozen
@@ -44,6 +45,7 @@ async def claim_with_credentials(
         carrier,
         workspace_id=workspace_id,
         claimed_by=claimed_by,
+        claim_id=claim_id,
         limit=limit,
         lease_s=lease_s,
         breaker=breaker,

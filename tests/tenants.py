@@ -232,6 +232,7 @@ class Tenant:
         lease_s: int = 3_600,
         robot: str = "robot",
         carrier: Carrier = Carrier.COORDINADORA,
+        claim_id: uuid.UUID | None = None,
         purpose: ClaimPurpose = ClaimPurpose.SHIP,
         breaker: Breaker = Breaker(),  # noqa: B008 -- frozen
     ) -> ClaimedItems:
@@ -242,6 +243,7 @@ class Tenant:
                 carrier,
                 workspace_id=self.workspace_id,
                 claimed_by=robot,
+                claim_id=claim_id,
                 limit=limit,
                 lease_s=lease_s,
                 breaker=breaker,

@@ -97,9 +97,10 @@ class RobotApi:
     def __init__(self, transport: Transport, carrier: str, *, workspace_id: str | None = None) -> None:
         self._transport, self._carrier, self._workspace_id = transport, carrier.upper(), workspace_id
 
-    async def claim(self, purpose: Purpose, *, limit: int, lease_s: int) -> Claim | Refusal:
-        """Waits for an API that is away until the robot stops."""
+    async def claim(self, purpose: Purpose, *, claim_id: str, limit: int, lease_s: int) -> Claim | Refusal:
+        """Waits for an API that is away until the robot stops.  Under the same id the same items come again."""
         asked = {"carrier": self._carrier, "limit": limit, "leaseSeconds": lease_s, "purpose": purpose}
+        asked["claimId"] = claim_id
         answer = await self._transport.ask(documents.CLAIM, {"input": asked}, workspace_id=self._workspace_id)
         claim = answer.data["claimJobItems"]
         if claim["__typename"] != "ClaimJobItemsSuccess":

@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import sqlite3
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,10 @@ CREATE TABLE claims (
   reason TEXT,
   message TEXT,
   retry_after_s INTEGER
+);
+CREATE TABLE claim_ids (
+  purpose TEXT PRIMARY KEY,
+  claim_id TEXT NOT NULL
 );
 CREATE TABLE results (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -199,8 +204,17 @@ class Journal:
 
     # ------------------------------------------------------------------------------------------ claims
 
+    def claim_id(self, purpose: str) -> str:
+        """Of the next claim; the same until what it has brought is kept, also for the process after this one."""
+        for row in self._rows("SELECT claim_id FROM claim_ids WHERE purpose = ?", purpose):
+            return str(row["claim_id"])
+        with self._transaction() as database:
+            return _renew_claim_id(database, purpose)
+
     def keep_claims(self, claims: Sequence[KeptClaim]) -> None:
         with self._transaction() as database:
+            for purpose in {each.purpose for each in claims}:
+                _renew_claim_id(database, purpose)
             database.executemany(
                 "INSERT OR REPLACE INTO claims (lease_token, item_id, attempt, workspace_id, purpose, stage)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
@@ -339,3 +353,9 @@ class Journal:
         """The highest that was reserved from here, 0 when none was."""
         rows = self._rows("SELECT last_number FROM accounts WHERE name = ?", account)
         return int(rows[0]["last_number"]) if rows else 0
+
+
+def _renew_claim_id(database: sqlite3.Connection, purpose: str) -> str:
+    claim_id = str(uuid.uuid4())
+    database.execute("INSERT OR REPLACE INTO claim_ids VALUES (?, ?)", (purpose, claim_id))
+    return claim_id

@@ -155,7 +155,8 @@ class Robot:
         is_ship = purpose is Purpose.SHIP
         limit, lease_s = (self._options.limit, self._options.lease_s) if is_ship else (1, LOOK_UP_LEASE_S)
         try:
-            claim = await self._api.claim(purpose, limit=limit, lease_s=lease_s)
+            claim_id = self._journal.claim_id(purpose)
+            claim = await self._api.claim(purpose, claim_id=claim_id, limit=limit, lease_s=lease_s)
         except ApiRefused as refused:
             if refused.code in _USELESS_KEY_CODES:
                 raise KeyRefused(f"the API does not let this key claim: {refused}") from refused

@@ -116,6 +116,7 @@ _closed = (
         lease_token=None,
         leased_by=None,
         lease_expires_at=None,
+        claim_id=None,
         closed_by=sa.bindparam("closed_by", type_=sa.Text()),
         review_reason=sa.func.coalesce(_closings.c.review_reason, _also_open, _flag_before),
         started_at=sa.func.coalesce(robot_job_items.c.started_at, sa.func.clock_timestamp()),

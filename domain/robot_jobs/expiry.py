@@ -197,6 +197,7 @@ _REQUEUE = (
         lease_token=None,
         leased_by=None,
         lease_expires_at=None,
+        claim_id=None,
         started_at=None,
         updated_at=sa.func.clock_timestamp(),
     )

@@ -68,6 +68,7 @@ async def claim_job_items(
     *,
     workspace_id: uuid.UUID,
     claimed_by: str,
+    claim_id: uuid.UUID | None = None,
     limit: int = 1,
     lease_s: int = 300,
     breaker: Breaker = Breaker(),  # noqa: B008 -- frozen
@@ -76,15 +77,21 @@ async def claim_job_items(
 
     Never more at once with one login than its config allows (one, when there is no config), none while the config is
     switched off or the account pauses (a probe that is due: one), and none whose order has meanwhile got a tracking
-    number.  The first item taken up starts its job.  Claims with one login wait for each other and for nobody else;
-    then the jobs that begin are locked, then items, then the account.  A constant number of statements.  Raises
-    InvalidInput.
+    number.  The first item taken up starts its job.  What the claim of that id, if one is named, has brought the same
+    robot before and is not submitted yet is brought again, and nothing else.  Claims with one login wait for each
+    other and for nobody else; then the jobs that begin are locked, then items, then the account.  A constant number
+    of statements.  Raises InvalidInput.
     """
     check_claim(limit=limit, lease_s=lease_s)
+    await lock_account(connection, carrier, workspace_id=workspace_id)
+    again = {"of_claim": claim_id, "of_robot": claimed_by, "lease": seconds(lease_s)}
+    if claim_id is not None and (rows := (await connection.execute(_LEASE_AGAIN, again)).all()):
+        items = sorted((RobotJobItem.from_row(row) for row in rows), key=_by_job)
+        return ClaimedItems(items, [], await held_back_by_pause(connection, carrier, workspace_id=workspace_id))
     room = await find_room(connection, carrier, workspace_id=workspace_id, wanted=limit)
     if not room.count:
         return ClaimedItems([], [], room.held_back)
-    claimed = await _claim(connection, carrier, workspace_id, claimed_by, room, lease_s)
+    claimed = await _claim(connection, carrier, workspace_id, claimed_by, claim_id, room, lease_s)
     if claimed.items:
         await note_claim(connection, workspace_id, carrier, is_probe=room.is_probe, breaker=breaker)
     return claimed
@@ -108,10 +115,14 @@ class Room:
     is_probe: bool = False
 
 
-async def find_room(connection: AsyncConnection, carrier: Carrier, *, workspace_id: uuid.UUID, wanted: int) -> Room:
-    """Of `wanted` leases as many as the account has room for, and keep other claims of it out until the commit."""
-    account = {"workspace_id": workspace_id, "carrier": carrier.value}
+async def lock_account(connection: AsyncConnection, carrier: Carrier, *, workspace_id: uuid.UUID) -> None:
+    """Keep other claims of the account out until the commit."""
     await connection.execute(_LOCK_ACCOUNT, {"account": f"claims {workspace_id} {carrier}"})
+
+
+async def find_room(connection: AsyncConnection, carrier: Carrier, *, workspace_id: uuid.UUID, wanted: int) -> Room:
+    """Of `wanted` leases as many as the account, which the caller has locked, has room for."""
+    account = {"workspace_id": workspace_id, "carrier": carrier.value}
     login = (await connection.execute(_ACCOUNT, account)).one()
     if not login.is_enabled:
         return Room(0, HeldBack.CARRIER_DISABLED)
@@ -123,8 +134,22 @@ async def find_room(connection: AsyncConnection, carrier: Carrier, *, workspace_
     return Room(free, HeldBack.ACCOUNT_BUSY if free < wanted else None)
 
 
+async def held_back_by_pause(
+    connection: AsyncConnection, carrier: Carrier, *, workspace_id: uuid.UUID
+) -> HeldBack | None:
+    """What is held of an account that pauses is a probe."""
+    login = (await connection.execute(_ACCOUNT, {"workspace_id": workspace_id, "carrier": carrier.value})).one()
+    return HeldBack.ACCOUNT_PAUSED if login.is_paused else None
+
+
 async def _claim(
-    connection: AsyncConnection, carrier: Carrier, workspace_id: uuid.UUID, claimed_by: str, room: Room, lease_s: int
+    connection: AsyncConnection,
+    carrier: Carrier,
+    workspace_id: uuid.UUID,
+    claimed_by: str,
+    claim_id: uuid.UUID | None,
+    room: Room,
+    lease_s: int,
 ) -> ClaimedItems:
     candidates = (
         await connection.execute(
@@ -140,7 +165,13 @@ async def _claim(
         return ClaimedItems([], [], room.held_back)
     rows = await connection.execute(
         _LEASE,
-        {"item_ids": list(free_items), "begun": list(begun), "leased_by": claimed_by, "lease": seconds(lease_s)},
+        {
+            "item_ids": list(free_items),
+            "begun": list(begun),
+            "leased_by": claimed_by,
+            "lease": seconds(lease_s),
+            "claim": claim_id,
+        },
     )
     place = {row.id: number for number, row in enumerate(candidates)}
     items = sorted((RobotJobItem.from_row(row) for row in rows), key=lambda item: place[item.id])
@@ -269,12 +300,30 @@ _LEASE = (
         status=ItemStatus.PROCESSING.value,
         lease_token=sa.func.gen_random_uuid(),
         leased_by=sa.bindparam("leased_by", type_=sa.Text()),
+        claim_id=sa.bindparam("claim", type_=sa.Uuid()),
         lease_expires_at=sa.func.clock_timestamp() + sa.bindparam("lease", type_=sa.Interval()),
         started_at=sa.func.clock_timestamp(),
         updated_at=sa.func.clock_timestamp(),
     )
     .returning(robot_job_items)
 )
+
+
+# The same robot asks again because it was not answered; what it has marked as submitted it has had.
+_LEASE_AGAIN = (
+    sa.update(robot_job_items)
+    .where(
+        _item.claim_id == sa.bindparam("of_claim", type_=sa.Uuid()),
+        _item.leased_by == sa.bindparam("of_robot", type_=sa.Text()),
+        _item.submitted_at.is_(None),
+    )
+    .values(lease_expires_at=sa.func.clock_timestamp() + sa.bindparam("lease", type_=sa.Interval()))
+    .returning(robot_job_items)
+)
+
+
+def _by_job(item: RobotJobItem) -> tuple[uuid.UUID, uuid.UUID]:
+    return item.job_id, item.id
 
 
 async def _lock_pending_jobs(connection: AsyncConnection, job_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, RobotJob]:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.accounts import Breaker, note_claim
 from domain.base import array_parameter
 from domain.carriers import Carrier
-from domain.robot_jobs.leases import ClaimedItems, check_claim, find_room, seconds
+from domain.robot_jobs.leases import ClaimedItems, check_claim, find_room, held_back_by_pause, lock_account, seconds
 from domain.robot_jobs.tables import RobotJobItem, robot_job_items, robot_job_lookups, robot_jobs
 
 RETRY_AFTER_S_AT_MOST = 86_400
@@ -28,6 +28,7 @@ async def claim_lookups(
     *,
     workspace_id: uuid.UUID,
     claimed_by: str,
+    claim_id: uuid.UUID | None = None,
     limit: int = 1,
     lease_s: int = 300,
     breaker: Breaker = Breaker(),  # noqa: B008 -- frozen
@@ -36,9 +37,18 @@ async def claim_lookups(
 
     The items stay as they are: to settle one is `resolve_unknown_outcome`.  A lease of a look-up keeps other robots
     from looking at the same time, counts for its account as any other, and ends by itself.  Locks no job and no item.
-    A constant number of statements.  Raises InvalidInput.
+    What the claim of that id has brought the same robot
+    before is brought again.  A constant number of statements.  Raises InvalidInput.
     """
     check_claim(limit=limit, lease_s=lease_s)
+    await lock_account(connection, carrier, workspace_id=workspace_id)
+    again = {"of_claim": claim_id, "of_robot": claimed_by, "lease": seconds(lease_s)}
+    if claim_id is not None and (rows := (await connection.execute(_LEASE_AGAIN, again)).all()):
+        return ClaimedItems(
+            [_under_lease(RobotJobItem.from_values(*row[4:]), row) for row in rows],
+            [],
+            await held_back_by_pause(connection, carrier, workspace_id=workspace_id),
+        )
     room = await find_room(connection, carrier, workspace_id=workspace_id, wanted=limit)
     if not room.count:
         return ClaimedItems([], [], room.held_back)
@@ -49,7 +59,7 @@ async def claim_lookups(
     if not items:
         return ClaimedItems([], [])
     rows = await connection.execute(
-        _LEASE, {"item_ids": list(items), "leased_by": claimed_by, "lease": seconds(lease_s)}
+        _LEASE, {"item_ids": list(items), "leased_by": claimed_by, "lease": seconds(lease_s), "claim": claim_id}
     )
     leases = {row.item_id: row for row in rows}
     await note_claim(connection, workspace_id, carrier, is_probe=room.is_probe, breaker=breaker)
@@ -96,7 +106,7 @@ _CANDIDATES = (
     .limit(sa.bindparam("limit", type_=sa.Integer()))
 )
 _new = pg.insert(robot_job_lookups).from_select(
-    ["item_id", "attempt", "lease_token", "leased_by", "lease_expires_at", "tries"],
+    ["item_id", "attempt", "lease_token", "leased_by", "lease_expires_at", "tries", "claim_id"],
     sa.select(
         _item.id,
         _item.attempt,
@@ -104,6 +114,7 @@ _new = pg.insert(robot_job_lookups).from_select(
         sa.bindparam("leased_by", type_=sa.Text()),
         sa.func.clock_timestamp() + sa.bindparam("lease", type_=sa.Interval()),
         sa.literal(1),
+        sa.bindparam("claim", type_=sa.Uuid()),
     )
     .where(_item.id == sa.func.any(array_parameter("item_ids", sa.Uuid())), _item.outcome_unknown)
     .order_by(_item.id),
@@ -116,9 +127,22 @@ _LEASE = _new.on_conflict_do_update(
         "leased_by": _new.excluded.leased_by,
         "lease_expires_at": _new.excluded.lease_expires_at,
         "not_before": None,
+        "claim_id": _new.excluded.claim_id,
         "tries": sa.case((_lookup.attempt == _new.excluded.attempt, _lookup.tries + 1), else_=1),
     },
 ).returning(_lookup.item_id, _lookup.lease_token, _lookup.leased_by, _lookup.lease_expires_at)
+_LEASE_AGAIN = (
+    sa.update(robot_job_lookups)
+    .where(
+        _lookup.claim_id == sa.bindparam("of_claim", type_=sa.Uuid()),
+        _lookup.leased_by == sa.bindparam("of_robot", type_=sa.Text()),
+        _item.id == _lookup.item_id,
+        _item.attempt == _lookup.attempt,
+        _item.outcome_unknown,
+    )
+    .values(lease_expires_at=sa.func.clock_timestamp() + sa.bindparam("lease", type_=sa.Interval()))
+    .returning(_lookup.item_id, _lookup.lease_token, _lookup.leased_by, _lookup.lease_expires_at, robot_job_items)
+)
 _RELEASE = (
     sa.update(robot_job_lookups)
     .where(_lookup.lease_token == sa.func.any(array_parameter("tokens", sa.Uuid())))
@@ -126,6 +150,7 @@ _RELEASE = (
         lease_token=None,
         leased_by=None,
         lease_expires_at=None,
+        claim_id=None,
         not_before=sa.func.clock_timestamp() + sa.bindparam("after", type_=sa.Interval()),
     )
     .returning(_lookup.item_id)

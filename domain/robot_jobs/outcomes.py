@@ -150,7 +150,7 @@ _END_LOOKUP = (
         robot_job_lookups.c.item_id == sa.bindparam("of_item", type_=sa.Uuid()),
         robot_job_lookups.c.lease_token.is_not(None),
     )
-    .values(lease_token=None, leased_by=None, lease_expires_at=None)
+    .values(lease_token=None, leased_by=None, lease_expires_at=None, claim_id=None)
     .returning(robot_job_lookups.c.item_id)
 )
 _KEEP = (

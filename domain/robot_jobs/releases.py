@@ -156,6 +156,7 @@ _given_back = (
         lease_token=None,
         leased_by=None,
         lease_expires_at=None,
+        claim_id=None,
         started_at=None,
         updated_at=sa.func.clock_timestamp(),
     )

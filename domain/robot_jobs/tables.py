@@ -149,6 +149,7 @@ robot_jobs = sa.Table(
     comment="A batch of orders for one carrier.  Its row is the lock of all that happens within the job.",
 )
 
+_CLAIM = "The robot's name for the claim that leased it: the same claim again is answered alike."
 _RESERVED = "The number that the robot reserved at the portal for this try, before the button."
 
 robot_job_items = sa.Table(
@@ -194,6 +195,7 @@ robot_job_items = sa.Table(
         comment="The robot has pressed the portal's button in this try, or is about to.",
     ),
     sa.Column("reserved_number", sa.Text, comment=_RESERVED),
+    id_column("claim_id", nullable=True, comment=_CLAIM),
     one_of("status", ItemStatus),
     one_of("error_type", ErrorType),
     one_of("closed_by", ClosedBy),
@@ -211,7 +213,7 @@ robot_job_items = sa.Table(
     ),
     sa.CheckConstraint(
         "num_nulls(lease_token, leased_by, lease_expires_at) IN (0, 3) "
-        "AND (lease_token IS NULL OR status = 'processing')",
+        "AND (lease_token IS NULL OR status = 'processing') AND (claim_id IS NULL OR lease_token IS NOT NULL)",
         name="leased_when_processing",
     ),
     sa.CheckConstraint("submitted_at IS NULL OR status <> 'pending'", name="submitted_at_when_taken_up"),
@@ -232,6 +234,7 @@ robot_job_items = sa.Table(
         postgresql_where=sa.text("lease_expires_at IS NOT NULL"),
     ),
     sa.Index("ix_robot_job_items_leased", "job_id", postgresql_where=sa.text("lease_expires_at IS NOT NULL")),
+    sa.Index("ix_robot_job_items_claim_id", "claim_id", postgresql_where=sa.text("claim_id IS NOT NULL")),
     sa.Index("ix_robot_job_items_outcome_unknown", "job_id", postgresql_where=sa.text("outcome_unknown")),
     comment="One order within a job.  Its tenant is its job's: the policy goes through the parent.",
 )
@@ -246,7 +249,12 @@ robot_job_lookups = sa.Table(
     timestamp("lease_expires_at", nullable=True, comment="From then on another may."),
     timestamp("not_before", nullable=True, comment="It was looked up and could not be settled; again from then on."),
     sa.Column("tries", sa.Integer, nullable=False, server_default="0", comment="How often robots looked."),
-    sa.CheckConstraint("num_nulls(lease_token, leased_by, lease_expires_at) IN (0, 3)", name="lease_is_whole"),
+    id_column("claim_id", nullable=True, comment=_CLAIM),
+    sa.CheckConstraint(
+        "num_nulls(lease_token, leased_by, lease_expires_at) IN (0, 3) "
+        "AND (claim_id IS NULL OR lease_token IS NOT NULL)",
+        name="lease_is_whole",
+    ),
     sa.Index("ix_robot_job_lookups_leased", "item_id", postgresql_where=sa.text("lease_token IS NOT NULL")),
     comment="Robots that look for a parcel of which nobody knows.",
 )
@@ -422,6 +430,7 @@ class RobotJobItem:
     lease_expires_at: dt.datetime | None = None
     submitted_at: dt.datetime | None = None
     reserved_number: str | None = None
+    claim_id: uuid.UUID | None = None
 
     @classmethod
     def from_row(cls, row: sa.Row[Any]) -> Self:

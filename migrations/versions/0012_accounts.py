@@ -30,6 +30,11 @@ KNOWN_CARRIERS = (
     ),
 )
 
+CLAIM = "The robot's name for the claim that leased it: the same claim again is answered alike."
+LEASED = (
+    "num_nulls(lease_token, leased_by, lease_expires_at) IN (0, 3) AND (lease_token IS NULL OR status = 'processing')"
+)
+CLAIMED = "(claim_id IS NULL OR lease_token IS NOT NULL)"
 HERE = "workspace_id = (SELECT app_workspace_id())"
 WRITABLE = "workspace_id = (SELECT app_writable_workspace_id())"
 OF_CARRIER = "coalesce(carrier = ANY ((SELECT app_carriers())::text[]), true)"
@@ -86,6 +91,11 @@ def upgrade() -> None:
                 comment="The number that the robot reserved at the portal for this try, before the button.",
             ),
         )
+    op.add_column("robot_job_items", sa.Column("claim_id", sa.Uuid(), nullable=True, comment=CLAIM))
+    _replace_check("robot_job_items", "leased_when_processing", f"{LEASED} AND {CLAIMED}")
+    op.create_index(
+        "ix_robot_job_items_claim_id", "robot_job_items", ["claim_id"], postgresql_where=sa.text("claim_id IS NOT NULL")
+    )
     op.create_index(
         "ix_robot_job_items_outcome_unknown", "robot_job_items", ["job_id"], postgresql_where=sa.text("outcome_unknown")
     )
@@ -177,8 +187,9 @@ def _create_lookups() -> None:
             comment="It was looked up and could not be settled; again from then on.",
         ),
         sa.Column("tries", sa.Integer(), server_default="0", nullable=False, comment="How often robots looked."),
+        sa.Column("claim_id", sa.Uuid(), nullable=True, comment=CLAIM),
         sa.CheckConstraint(
-            "num_nulls(lease_token, leased_by, lease_expires_at) IN (0, 3)",
+            f"num_nulls(lease_token, leased_by, lease_expires_at) IN (0, 3) AND {CLAIMED}",
             name=op.f("ck_robot_job_lookups_lease_is_whole"),
         ),
         sa.ForeignKeyConstraint(
@@ -221,6 +232,9 @@ def downgrade() -> None:
     for statement in REVOKED:
         op.execute(statement)
     op.drop_index("ix_robot_job_items_outcome_unknown", "robot_job_items")
+    op.drop_index("ix_robot_job_items_claim_id", "robot_job_items")
+    _replace_check("robot_job_items", "leased_when_processing", LEASED)
+    op.drop_column("robot_job_items", "claim_id")
     for table in ("robot_job_attempts", "robot_job_items"):
         op.drop_column(table, "reserved_number")
     for table in ("reserved_numbers", "robot_job_lookups", "carrier_accounts"):

@@ -70,6 +70,11 @@ class ClaimJobItemsInput:
     lease_seconds: int = strawberry.field(
         default=300, description="How long they are yours unless you renew, 30 to 3,600."
     )
+    claim_id: strawberry.ID | None = strawberry.field(
+        default=None,
+        description="A UUID of yours for this claim.  The same again, when no answer came, is answered with the same "
+        "items, their leases renewed, unless you have submitted them; what the first brought waits for nobody then.",
+    )
     purpose: ClaimPurpose = strawberry.field(default=ClaimPurpose.SHIP, description="What you want to do with them.")
 
 
@@ -238,11 +243,13 @@ class LeaseMutations:
         info: Info,
         input: Annotated[ClaimJobItemsInput, strawberry.argument(description="What.")],  # noqa: A002
     ) -> ClaimJobItemsResult:
+        claim_id = parse_id("claimId", input.claim_id) if input.claim_id is not None else None
         domain.robot_jobs.check_claim(limit=input.limit, lease_s=input.lease_seconds)
         list_in_turn = partial(
             domain.robot_jobs.list_workspaces_in_turn,
             carrier=input.carrier,
             lookups=input.purpose is ClaimPurpose.LOOK_UP,
+            claim_id=claim_id,
         )
         claimed = None
         for workspace_id in await info.context.workspaces_in_turn(list_in_turn):
@@ -254,6 +261,7 @@ class LeaseMutations:
                     workspace_id=work.membership.workspace_id,
                     claimed_by=work.membership.user_id,
                     purpose=input.purpose,
+                    claim_id=claim_id,
                     limit=input.limit,
                     lease_s=input.lease_seconds,
                     breaker=info.context.breaker,

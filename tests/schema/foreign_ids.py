@@ -74,6 +74,9 @@ ID_OPERATIONS: dict[str, IdOperation] = {
         d.REPORT_MANY,
         _input(results=lambda found, _: [{"itemId": _NOBODYS, "status": "ERROR", "attempt": 1, "leaseToken": found}]),
     ),
+    "claimJobItems.input.claimId": IdOperation(
+        "item", d.CLAIM, _input(carrier=lambda *_: "SANDBOX", claimId=_one), role=Role.ROBOT
+    ),
     "renewLeases.input.leases.itemId": IdOperation(
         "item",
         d.RENEW,

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.database import owner_engine
 from domain.api_keys import revoke_api_key
+from domain.base import new_id
 from domain.carriers import Carrier
 from domain.robot_jobs import ErrorType, ReleaseReason
 from domain.workspaces import enter_as_owner
@@ -148,3 +149,11 @@ async def test_look_ups_go_in_turn_too(robot: Caller, tenants: list[Tenant]) -> 
 
     assert set(served[:2]) == {str(tenant.workspace_id) for tenant in tenants[:2]}
     assert served[2] is None
+
+
+async def test_a_repeated_claim_is_answered_where_the_first_was(robot: Caller, tenants: list[Tenant]) -> None:
+    for tenant in tenants:
+        await tenant.job(items=1, carrier=Carrier.SANDBOX)
+    claim_id = str(new_id())
+
+    assert await claim(robot, claimId=claim_id) == await claim(robot, claimId=claim_id)

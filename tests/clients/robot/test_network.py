@@ -12,6 +12,8 @@ from clients.robot.transport import KeyRefused
 from domain.evidence import list_evidence
 from domain.robot_jobs import ErrorType, ItemStatus
 from tests.clients.robot.workshops import PASSWORD, Workshop
+from tests.domain.secrets import upsert
+from tests.schema.documents import CLAIM
 from tests.servers import until
 from tests.tenants import Tenant
 
@@ -257,3 +259,35 @@ async def test_a_defect_in_the_background_ends_the_robot_and_is_told(workshop: W
         await workshop.run()
 
     assert workshop.kept("claims") == 0
+
+
+async def test_a_claim_whose_answer_is_lost_is_asked_again_and_leaves_nothing_leased(
+    workshop: Workshop, shop: Tenant
+) -> None:
+    await upsert(shop, max_concurrent_leases=1)
+    job = await shop.job(items=2)
+    workshop.gate.lost["claimJobItems("] = 1
+
+    await workshop.run()
+
+    items = (await shop.read(job.job.id)).items
+    assert [(item.status, item.attempt) for item in items] == [(ItemStatus.SUCCESS, 1)] * 2
+    assert workshop.gate.passed.count("ClaimJobItems") >= 3
+
+
+async def test_a_robot_that_was_killed_over_its_claim_gets_it_at_its_next_start(
+    workshop: Workshop, shop: Tenant
+) -> None:
+    await upsert(shop, max_concurrent_leases=1)
+    job = await shop.job(items=1)
+    async with workshop.journal() as journal:
+        claim_id = journal.claim_id("SHIP")
+    asked = {"query": CLAIM, "variables": {"input": {"carrier": "COORDINADORA", "claimId": claim_id}}}
+    answer = await workshop.gate.http.post(
+        f"{workshop.gate.url}/graphql", json=asked, headers={"Authorization": f"Bearer {workshop.key}"}
+    )
+    assert len(answer.json()["data"]["claimJobItems"]["items"]) == 1
+
+    await workshop.run()
+
+    assert (await workshop.item(job)).status is ItemStatus.SUCCESS
