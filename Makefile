@@ -34,7 +34,7 @@ check: .venv/.dev ## Formatting, lint, types, layers, schema drift
 	@$(BIN)/lint-imports
 	@$(BIN)/robot-jobs schema | diff schema/schema.graphql - || (echo "run: make schema"; exit 1)
 
-bench: .venv/.dev ## Measure speed: medians and ratios, side by side (ARGS="streams", ARGS="operations")
+bench: .venv/.dev ## Measure speed: medians and ratios, side by side (ARGS="streams", ARGS="operations", ARGS="claims")
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 format: .venv/.dev ## Format the code
