@@ -18,8 +18,8 @@ help: ## Show this list
 .venv/.dev: requirements/dev.txt scripts/set_up.py pyproject.toml
 	@$(PYTHON) scripts/set_up.py dev
 
-run: .venv/.base ## Set up and serve: API, GraphiQL, embedded PostgreSQL, demo workspace (DATABASE_URL for your own)
-	@exec $(BIN)/robot-jobs serve --dev
+run: .venv/.base ## Set up and serve: API, GraphiQL, embedded PostgreSQL, a demo shop, a portal and a robot
+	@exec $(BIN)/robot-jobs serve --dev --with-robot
 
 demo: .venv/.base ## Ship the sample orders with a demo robot, live (ARGS="--again", ARGS="orders.csv")
 	@$(BIN)/robot-jobs demo $(ARGS)

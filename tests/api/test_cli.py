@@ -62,7 +62,7 @@ async def test_migrate_and_seed_may_be_repeated(database: Database) -> None:
 async def test_token_is_printed_alone_and_lets_a_viewer_read_and_not_write(
     server: Server, served_urls: DatabaseUrls
 ) -> None:
-    await seed_demo_workspace(served_urls)
+    await seed_demo_workspace(served_urls, None)
     token = (await printed("token", "--role", "viewer", urls=served_urls)).removesuffix("\n")
     headers = {"Authorization": f"Bearer {token}"}
 
