@@ -21,8 +21,8 @@ help: ## Show this list
 run: .venv/.base ## Set up and serve: API, GraphiQL, embedded PostgreSQL, a demo shop, a portal and a robot
 	@exec $(BIN)/robot-jobs serve --dev --with-robot
 
-demo: .venv/.base ## Ship the sample orders with a demo robot, live (ARGS="--again", ARGS="orders.csv")
-	@$(BIN)/robot-jobs demo $(ARGS)
+demo: .venv/$(if $(BROWSER),.browser,.base) ## Ship the sample orders through the sandbox portal, live (BROWSER=1, ARGS="--again", ARGS="orders.csv")
+	@$(BIN)/robot-jobs demo $(if $(BROWSER),--browser) $(ARGS)
 
 test: .venv/.dev ## Set up and run all tests, shuffled (ARGS="-k retry")
 	@$(BIN)/python -m pytest -n 2 $(ARGS)

@@ -30,6 +30,7 @@ _LOOKS_FOR_LOCK_EVERY_S = 1.0
 _PAUSE_FIRST_S, _PAUSE_LONGEST_S = 0.5, 30.0
 _LIVED_WELL_S = 10.0
 _ADDRESS_FILE = "portal-url"
+_ROBOT_SETTINGS = ("ROBOT_JOBS_CHROMIUM",)
 _DATABASE_SETTINGS = ("DATABASE_URL", "MIGRATION_DATABASE_URL")
 
 logger = logging.getLogger("robot_jobs.companions")
@@ -54,6 +55,16 @@ def find_portal_url(home: Path) -> str | None:
         return (home / _ADDRESS_FILE).read_text().strip() or None
     except OSError:
         return None
+
+
+def client_environment(secrets: Mapping[str, str]) -> dict[str, str]:
+    """For a process of clients/, which may have no more than it needs: the API's settings hold its secrets."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _ROBOT_SETTINGS or not (name.startswith(PREFIX) or name in _DATABASE_SETTINGS)
+    }
+    return kept | dict(secrets)
 
 
 class Companions:
@@ -184,7 +195,7 @@ class _Child:
         """To its end; how that was."""
         self._process = process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "api", *command.arguments, "--ends-with-stdin"),
-            env=_environment(command.secrets or {}),
+            env=client_environment(command.secrets or {}),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE if command.tells_when_ready else asyncio.subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for the server, which stops them in their order
@@ -194,16 +205,6 @@ class _Child:
         code = await process.wait()
         self._process = None
         return f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-
-
-def _environment(secrets: Mapping[str, str]) -> dict[str, str]:
-    """Neither may have more than it needs: the settings of the API hold its secrets."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(PREFIX) and name not in _DATABASE_SETTINGS
-    }
-    return kept | dict(secrets)
 
 
 def _free_port(wanted: int) -> int:

@@ -13,14 +13,19 @@ from clients.robot.carriers.chromium import Chromium, find_chromium
 NO_SANDBOX = {"sandbox": "false"}  # it needs what containers often lack; the pages are our own
 
 
-@asynccontextmanager
-async def running_chromium() -> AsyncIterator[Chromium]:
+def require_chromium() -> None:
     """Skips the test where there is none, and fails it in CI."""
     if find_chromium({}) is None:
         reason = "Chromium is not installed (Debian: apt-get install chromium)."
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
+
+
+@asynccontextmanager
+async def running_chromium() -> AsyncIterator[Chromium]:
+    """Where there is one: see require_chromium."""
+    require_chromium()
     chromium = await Chromium.start(NO_SANDBOX)
     try:
         yield chromium

@@ -1,7 +1,7 @@
 """What the API answers, as values.  Each knows how to read itself from the answer's JSON."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 
@@ -62,6 +62,11 @@ class ItemState:
     def is_open(self) -> bool:
         return self.status in ("PENDING", "PROCESSING")
 
+    @property
+    def is_refused(self) -> bool:
+        """For what its order says: the same again would be refused again."""
+        return self.status == "ERROR" and self.error_type == "VALIDATION"
+
 
 @dataclass(frozen=True, slots=True)
 class Completion:
@@ -102,6 +107,10 @@ class JobWithItems:
 
     job: JobState
     items: list[ItemState]
+    references: dict[str, str] = field(default_factory=dict)
+    """Of the orders, by the items' ids."""
+    unknown_ids: set[str] = field(default_factory=set)
+    """The items of which nobody knows whether a parcel exists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,11 +206,3 @@ class RetriedItems:
     job: JobState
     item_count: int
     skipped: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class ReportedResult:
-    """Whether the result was recorded, now or before; if not, somebody else had closed that attempt."""
-
-    is_recorded: bool
-    job: JobState

@@ -1,7 +1,7 @@
 """The public API as typed calls: HTTP for questions and changes, one WebSocket for what is followed live.
 
-A call whose connection is refused or cut is made again, for `patience_s` at most.  That is safe: a result counts once
-per attempt, a job is created once per idempotency key, and an import of the same lines changes nothing.
+A call whose connection is refused or cut is made again, for `patience_s` at most.  That is safe: a job is created once
+per idempotency key, an item that is open again is not retried, and an import of the same lines changes nothing.
 """
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -35,7 +35,6 @@ from clients.console.answers import (
     KeyInUse,
     OrdersRefused,
     PreviewedOrder,
-    ReportedResult,
     RetriedItems,
 )
 from clients.console.outages import Outage, ServerUnreachable
@@ -57,18 +56,19 @@ class ApiRefused(Exception):
 
 
 class ApiClient:
-    """One server, one user, one workspace.  Use it as `async with`."""
+    """One server, one user, one workspace, one carrier.  Use it as `async with`."""
 
     def __init__(
         self,
         url: str,
         token: str,
         *,
+        carrier: str = "SANDBOX",
         workspace_id: str | None = None,
         patience_s: float = 30.0,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._url = url
+        self._url, self._carrier = url, carrier
         self._credentials = {"Authorization": f"Bearer {token}"}
         if workspace_id is not None:
             self._credentials["X-Workspace-Id"] = workspace_id
@@ -98,7 +98,7 @@ class ApiClient:
         await self._closing.aclose()
 
     async def find_active_job(self) -> JobState | None:
-        answer = (await self._execute(documents.ACTIVE_JOB))["activeRobotJob"]
+        answer = (await self._execute(documents.ACTIVE_JOB, carrier=self._carrier))["activeRobotJob"]
         return JobState.read(answer) if answer is not None else None
 
     async def get_job(self, job_id: str) -> JobWithFailures:
@@ -108,13 +108,18 @@ class ApiClient:
     async def get_job_with_items(self, job_id: str) -> JobWithItems:
         """The job as of its last page of items; the pages are one snapshot only while the job rests."""
         items: list[ItemState] = []
+        references: dict[str, str] = {}
+        unknown_ids: set[str] = set()
         after = None
         while True:
             answer = await self._execute(documents.JOB_ITEMS, jobId=job_id, first=_ITEMS_PER_PAGE, after=after)
             job = _found(job_id, answer["robotJob"])
-            items += [ItemState.read(node) for node in job["items"]["nodes"]]
+            nodes = job["items"]["nodes"]
+            items += [ItemState.read(node) for node in nodes]
+            references |= {node["id"]: node["order"]["reference"] for node in nodes}
+            unknown_ids |= {node["id"] for node in nodes if node["outcomeUnknown"]}
             if not job["items"]["pageInfo"]["hasNextPage"]:
-                return JobWithItems(JobState.read(job), items)
+                return JobWithItems(JobState.read(job), items, references, unknown_ids)
             after = job["items"]["pageInfo"]["endCursor"]
 
     async def import_orders(self, csv: str) -> ImportedOrders:
@@ -127,14 +132,15 @@ class ApiClient:
         previewed: list[PreviewedOrder] = []
         for start in range(0, len(order_ids), _PREVIEWED_AT_ONCE):
             some = list(order_ids[start : start + _PREVIEWED_AT_ONCE])
-            answer = (await self._execute(documents.PREVIEW_DISPATCH, orderIds=some))["previewDispatch"]
+            variables = {"carrier": self._carrier, "orderIds": some}
+            answer = (await self._execute(documents.PREVIEW_DISPATCH, **variables))["previewDispatch"]
             previewed += [PreviewedOrder.read(order) for order in answer["orders"]]
         return previewed
 
     async def create_robot_job(
         self, order_ids: Sequence[str], *, idempotency_key: str
     ) -> CreatedJob | KeyInUse | OrdersRefused:
-        variables = {"orderIds": list(order_ids), "key": idempotency_key}
+        variables = {"carrier": self._carrier, "orderIds": list(order_ids), "key": idempotency_key}
         answer = (await self._execute(documents.CREATE_JOB, **variables))["createRobotJob"]
         match answer["__typename"]:
             case "CreateRobotJobSuccess":
@@ -151,20 +157,9 @@ class ApiClient:
             case _:
                 raise _refused(answer)
 
-    async def update_job_item_result(self, result: Mapping[str, Any]) -> ReportedResult:
-        """Report how a try ended; the answer tells whether the job still wants results."""
-        answer = (await self._execute(documents.REPORT_RESULT, input=dict(result)))["updateJobItemResult"]
-        match answer["__typename"]:
-            case "UpdateJobItemResultSuccess":
-                return ReportedResult(is_recorded=True, job=JobState.read(answer["job"]))
-            case "StaleAttempt" | "ResultConflict":
-                return ReportedResult(is_recorded=False, job=JobState.read(answer["item"]["job"]))
-            case _:
-                raise _refused(answer)
-
-    async def retry_failed_items(self, job_id: str) -> RetriedItems:
-        """Open what failed again; called twice in a row, the second call finds the job open and says so."""
-        answer = (await self._execute(documents.RETRY_FAILED, jobId=job_id))["retryFailedItems"]
+    async def retry_failed_items(self, job_id: str, item_ids: Sequence[str]) -> RetriedItems:
+        """Open those again; called twice in a row, the second call finds the job open and says so."""
+        answer = (await self._execute(documents.RETRY_FAILED, jobId=job_id, itemIds=list(item_ids)))["retryFailedItems"]
         match answer["__typename"]:
             case "RetryFailedItemsSuccess":
                 skipped = [item["message"] for item in answer["skipped"]]

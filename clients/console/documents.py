@@ -9,8 +9,8 @@ fragment JobState on RobotJob { id status totalItems successCount errorCount can
 ACTIVE_JOB: GraphQLRequest = gql(
     _JOB_STATE
     + """
-query ActiveRobotJob {
-  activeRobotJob(carrier: COORDINADORA) { ...JobState }
+query ActiveRobotJob($carrier: Carrier!) {
+  activeRobotJob(carrier: $carrier) { ...JobState }
 }
 """
 )
@@ -31,7 +31,7 @@ query RobotJobItems($jobId: ID!, $first: Int!, $after: String) {
   robotJob(id: $jobId) {
     ...JobState
     items(first: $first, after: $after) {
-      nodes { id status attempt trackingNumber errorType errorMessage }
+      nodes { id status attempt trackingNumber errorType errorMessage outcomeUnknown order { reference } }
       pageInfo { hasNextPage endCursor }
     }
   }
@@ -57,8 +57,8 @@ mutation ImportOrders($csv: String!) {
 """)
 
 PREVIEW_DISPATCH: GraphQLRequest = gql("""
-query PreviewDispatch($orderIds: [ID!]!) {
-  previewDispatch(input: { carrier: COORDINADORA, orderIds: $orderIds }) {
+query PreviewDispatch($carrier: Carrier!, $orderIds: [ID!]!) {
+  previewDispatch(input: { carrier: $carrier, orderIds: $orderIds }) {
     orders {
       outcome
       carrierCity
@@ -72,8 +72,8 @@ query PreviewDispatch($orderIds: [ID!]!) {
 CREATE_JOB: GraphQLRequest = gql(
     _JOB_STATE
     + """
-mutation CreateRobotJob($orderIds: [ID!]!, $key: String!) {
-  createRobotJob(input: { carrier: COORDINADORA, orderIds: $orderIds, idempotencyKey: $key }) {
+mutation CreateRobotJob($carrier: Carrier!, $orderIds: [ID!]!, $key: String!) {
+  createRobotJob(input: { carrier: $carrier, orderIds: $orderIds, idempotencyKey: $key }) {
     __typename
     ... on CreateRobotJobSuccess { job { ...JobState } }
     ... on Error { code message }
@@ -85,27 +85,11 @@ mutation CreateRobotJob($orderIds: [ID!]!, $key: String!) {
 """
 )
 
-REPORT_RESULT: GraphQLRequest = gql(
-    _JOB_STATE
-    + """
-mutation UpdateJobItemResult($input: UpdateJobItemResultInput!) {
-  updateJobItemResult(input: $input) {
-    __typename
-    ... on UpdateJobItemResultSuccess { job { ...JobState } }
-    ... on Error { code message }
-    ... on StaleAttempt { item { job { ...JobState } } }
-    ... on ResultConflict { item { job { ...JobState } } }
-    ... on InvalidInput { problems { path message } }
-  }
-}
-"""
-)
-
 RETRY_FAILED: GraphQLRequest = gql(
     _JOB_STATE
     + """
-mutation RetryFailedItems($jobId: ID!) {
-  retryFailedItems(input: { jobId: $jobId }) {
+mutation RetryFailedItems($jobId: ID!, $itemIds: [ID!]!) {
+  retryFailedItems(input: { jobId: $jobId, itemIds: $itemIds }) {
     __typename
     ... on RetryFailedItemsSuccess { job { ...JobState } items { id } skipped { message } }
     ... on Error { code message }

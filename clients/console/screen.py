@@ -15,6 +15,7 @@ from rich.text import Text
 
 from clients.console.answers import FailureGroup, ImportedOrders, JobState, PreviewedOrder, RefusedLine
 from clients.console.dispatch_plan import DispatchPlan
+from clients.console.faults import OrderedFault, count_stories
 from clients.console.recording import save_picture
 
 _WIDTH = 100
@@ -82,7 +83,7 @@ class Screen:
         unchanged = sum(each.unchanged_count for each in imported)
         self.good(f"{created:,} created, {updated:,} updated, {unchanged:,} unchanged")
         if refused:
-            self.say(f"{_count(len(refused), 'line')} refused:", style="yellow")
+            self.say(f"{count_of(len(refused), 'line')} refused:", style="yellow")
         for line in refused[:_LINES_SHOWN]:
             self.say(f"  {line.message}", style="yellow")
         if len(refused) > _LINES_SHOWN:
@@ -91,16 +92,18 @@ class Screen:
     def plan(self, plan: DispatchPlan) -> None:
         if plan.ready:
             corrected = f", {len(plan.corrected):,} with a corrected city" if plan.corrected else ""
-            self.good(f"{_count(len(plan.ready), 'order')} ready{corrected}")
+            self.good(f"{count_of(len(plan.ready), 'order')} ready{corrected}")
         if plan.under_way:
-            self.say(f"{_count(len(plan.under_way), 'order')} in a job that is under way")
+            self.say(f"{count_of(len(plan.under_way), 'order')} in a job that is under way")
         if plan.shipped:
-            self.say(f"{_count(len(plan.shipped), 'order')} shipped already: an order is never shipped twice")
+            self.say(f"{count_of(len(plan.shipped), 'order')} shipped already: an order is never shipped twice")
         if plan.corrected:
             self._corrections(plan)
             self.console.print()
         if plan.rejected:
-            self.say(f"{_count(plan.rejected_count, 'order')} not sent: each needs a correction first", style="yellow")
+            self.say(
+                f"{count_of(plan.rejected_count, 'order')} not sent: each needs a correction first", style="yellow"
+            )
             self._rejected(plan)
 
     def _rejected(self, plan: DispatchPlan) -> None:
@@ -121,6 +124,19 @@ class Screen:
         self.console.print(table)
         if len(plan.corrected) > _CORRECTIONS_SHOWN:
             self.say(f"… and {len(plan.corrected) - _CORRECTIONS_SHOWN:,} more corrections", style="dim")
+
+    def faults(self, faults: Sequence[OrderedFault]) -> None:
+        for story, count in count_stories(faults).items():
+            self.say(f"{count} × {story}", style="dim")
+
+    def refused(self, refused: Sequence[tuple[str, str]]) -> None:
+        """Orders by their references, and what the portal said."""
+        table = _table("Order", "The portal says", "What to do")
+        for reference, message in refused[:_LINES_SHOWN]:
+            table.add_row(escape(reference), escape(message), "Correct it in the file, then run the demo again")
+        self.console.print(table)
+        if len(refused) > _LINES_SHOWN:
+            self.say(f"… and {len(refused) - _LINES_SHOWN:,} more", style="yellow")
 
     @contextmanager
     def progress(self, job: JobState) -> "Iterator[LiveBar]":
@@ -175,7 +191,7 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _count(number: int, noun: str) -> str:
+def count_of(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 

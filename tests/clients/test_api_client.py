@@ -174,12 +174,3 @@ async def test_invalid_input_names_every_problem(server: FakeServer, client: Api
 
     with pytest.raises(ApiRefused, match=r"csv lacks units\.; csv is empty\."):
         await client.import_orders("")
-
-
-async def test_a_result_that_somebody_else_reported_is_no_error(server: FakeServer, client: ApiClient) -> None:
-    conflict = {"__typename": "ResultConflict", "code": "RESULT_CONFLICT", "message": "Closed.", "item": {"job": JOB}}
-    server.will_answer({"updateJobItemResult": conflict})
-
-    reported = await client.update_job_item_result({"itemId": "a"})
-
-    assert (reported.is_recorded, reported.job.is_active) == (False, False)

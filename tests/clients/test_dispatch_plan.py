@@ -54,6 +54,7 @@ def test_shipped_orders_are_not_counted_among_the_rejected_whatever_else_is_wron
     assert plan.rejected == []
 
 
-def test_the_idempotency_key_depends_on_the_orders_not_on_their_order() -> None:
-    assert idempotency_key(["a", "b"]) == idempotency_key(["b", "a"])
-    assert idempotency_key(["a", "b"]) != idempotency_key(["a", "c"])
+def test_the_idempotency_key_depends_on_the_carrier_and_the_orders_not_on_their_order() -> None:
+    assert idempotency_key("SANDBOX", ["a", "b"]) == idempotency_key("SANDBOX", ["b", "a"])
+    assert idempotency_key("SANDBOX", ["a", "b"]) != idempotency_key("SANDBOX", ["a", "c"])
+    assert idempotency_key("SANDBOX", ["a", "b"]) != idempotency_key("COORDINADORA", ["a", "b"])
