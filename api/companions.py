@@ -26,6 +26,8 @@ PORTAL_PORT = 8090
 ROBOT_STOPS_WITHIN_S = 4.0
 PORTAL_STOPS_WITHIN_S = 2.0
 _ITEM_IN_HAND_S = 3
+_DIALOG_MS, _SUGGESTIONS_MS = "20-80", 20  # to be watched, and not waited for
+_ABSENT_AFTER_S = 5  # the sandbox portal stores a parcel at once, or while the robot still waits for its dialog
 _LOOKS_FOR_LOCK_EVERY_S = 1.0
 _PAUSE_FIRST_S, _PAUSE_LONGEST_S = 0.5, 30.0
 _LIVED_WELL_S = 10.0
@@ -34,19 +36,6 @@ _ROBOT_SETTINGS = ("ROBOT_JOBS_CHROMIUM",)
 _DATABASE_SETTINGS = ("DATABASE_URL", "MIGRATION_DATABASE_URL")
 
 logger = logging.getLogger("robot_jobs.companions")
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How quick the portal answers, and how long the robot waits before it says that there is no parcel."""
-
-    dialog_ms: str
-    suggestions_ms: int
-    absent_after_s: int
-
-
-FOR_PEOPLE = Pace(dialog_ms="50-250", suggestions_ms=50, absent_after_s=10)
-FOR_THE_DEMO = Pace(dialog_ms="20-60", suggestions_ms=10, absent_after_s=3)
 
 
 def find_portal_url(home: Path) -> str | None:
@@ -68,8 +57,8 @@ def client_environment(secrets: Mapping[str, str]) -> dict[str, str]:
 
 
 class Companions:
-    def __init__(self, settings: Settings, urls: DatabaseUrls, pace: Pace) -> None:
-        self._settings, self._urls, self._pace = settings, urls, pace
+    def __init__(self, settings: Settings, urls: DatabaseUrls) -> None:
+        self._settings, self._urls = settings, urls
         self._home = settings.home
         self._lock: IO[str] | None = None
         self._starting: asyncio.Task[None] | None = None
@@ -124,14 +113,14 @@ class Companions:
 
     async def _portal_command(self) -> "_Command":
         arguments = ["--port", (self.portal_url or "").rpartition(":")[2], "--file", f"{self._home / 'portal.db'}"]
-        arguments += ["--delay-ms", self._pace.dialog_ms, "--suggestions-ms", f"{self._pace.suggestions_ms}"]
+        arguments += ["--delay-ms", _DIALOG_MS, "--suggestions-ms", f"{_SUGGESTIONS_MS}"]
         return _Command(["portal", *arguments], tells_when_ready=True)
 
     async def _robot_command(self, api_url: str) -> "_Command":
         key = await robot_key(self._urls, self._home)
         arguments = ["--carrier", "sandbox", "--url", f"{api_url}/graphql", "--portal-url", f"{self.portal_url}"]
         arguments += ["--state-dir", f"{self._home / 'robots' / 'dev'}", "--name", "dev"]
-        arguments += ["--stop-timeout", f"{_ITEM_IN_HAND_S}", "--absent-after", f"{self._pace.absent_after_s}"]
+        arguments += ["--stop-timeout", f"{_ITEM_IN_HAND_S}", "--absent-after", f"{_ABSENT_AFTER_S}"]
         level = self._settings.log_level if self._settings.log_level == "error" else "warning"
         arguments += ["--log", "text", "--log-level", level, "--no-progress"]
         return _Command(["robot", *arguments], {"ROBOT_JOBS_KEY": key})

@@ -80,7 +80,7 @@ def _server_for_demo(settings: Settings, url: str | None) -> Iterator[str]:
         port = free.getsockname()[1]
     typer.echo("No server is running here; starting one for the demo.")
     told = {"ROBOT_JOBS_PORT": str(port), "ROBOT_JOBS_LOG_LEVEL": "error"}
-    with _running(["serve", "--dev", "--with-robot", "--quick"], {**os.environ, **told}) as process:
+    with _running(["serve", "--dev", "--with-robot"], {**os.environ, **told}) as process:
         own = f"http://{settings.host}:{port}"
         started = time.monotonic()
         while not _answers(f"{own}/health/ready"):
@@ -124,7 +124,7 @@ def _browser_robot(settings: Settings, address: str, portal_url: str) -> Iterato
     has_screen = sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
     arguments = ["robot", "--carrier", "coordinadora", "--url", address, "--portal-url", portal_url]
     arguments += ["--name", "demo-browser", "--state-dir", f"{settings.home / 'robots' / 'demo-browser'}"]
-    arguments += ["--stop-timeout", "3", "--absent-after", "3", "--option", f"headless={str(not has_screen).lower()}"]
+    arguments += ["--stop-timeout", "3", "--absent-after", "5", "--option", f"headless={str(not has_screen).lower()}"]
     arguments += ["--log", "text", "--log-level", "error", "--no-progress"]
     typer.echo(f"A robot fills in the portal's form in a Chromium{'' if has_screen else ', without a screen'}.")
     with _running(arguments, client_environment({"ROBOT_JOBS_KEY": key})):

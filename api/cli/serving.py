@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from api.companions import Companions
 from api.credential_keys import load_key_ring
 from api.database import DatabaseUrls, app_engine, bring_up_to_date, find_database, refuse_outdated, refuse_unsafe
 from api.end_with_parent import end_with_parent
@@ -21,7 +22,6 @@ from domain.envelopes import KeyRing
 from domain.workspaces import Role
 
 if TYPE_CHECKING:
-    from api.companions import Companions
     from api.tokens import Tokens
 
 CREATE_JOB = (
@@ -38,7 +38,6 @@ def serve(
     with_robot: Annotated[
         bool, typer.Option("--with-robot", help="With --dev: run the sandbox portal and a robot that works there, too.")
     ] = False,
-    quick: Annotated[bool, typer.Option(hidden=True, help="The portal of --with-robot answers quickly.")] = False,
     ends_with_stdin: Annotated[bool, typer.Option("--ends-with-stdin", hidden=True)] = False,
 ) -> None:
     """Serve the API until Ctrl-C or SIGTERM."""
@@ -57,14 +56,8 @@ def serve(
         urls = finding.result()
     key_ring = load_key_ring(settings, may_make=dev or urls.is_embedded)
     tokens = asyncio.run(_prepare(settings, urls, key_ring, dev=dev))
-    companions = _companions(settings, urls, quick=quick) if with_robot else None
+    companions = Companions(settings, urls) if with_robot else None
     _serve(settings, urls, tokens, listener, key_ring=key_ring, dev=dev, companions=companions)
-
-
-def _companions(settings: Settings, urls: DatabaseUrls, *, quick: bool) -> "Companions":
-    from api.companions import FOR_PEOPLE, FOR_THE_DEMO, Companions
-
-    return Companions(settings, urls, FOR_THE_DEMO if quick else FOR_PEOPLE)
 
 
 async def _prepare(settings: Settings, urls: DatabaseUrls, key_ring: KeyRing | None, *, dev: bool) -> "Tokens":
@@ -92,7 +85,7 @@ def _serve(
     *,
     key_ring: KeyRing | None,
     dev: bool,
-    companions: "Companions | None" = None,
+    companions: Companions | None = None,
 ) -> None:
     import uvicorn
 

@@ -286,7 +286,11 @@ class _Demo:
         if refused:
             what = count_of(len(refused), "order")
             screen.say(f"{what} refused by the portal: each needs a correction first", style="yellow")
-            screen.refused([(read.references[item.id], item.error_message or "") for item in refused])
+            said: dict[str, list[str]] = {}
+            for item in refused:
+                said.setdefault(item.error_message or "", []).append(read.references[item.id])
+            screen.refused(said)
+            screen.say("")
         lost = read.job.total_items - read.job.success_count - len(refused)
         if lost:
             raise NotAllSettled(f"{lost:,} of {read.job.total_items:,} items have neither a number nor a refusal.")

@@ -1,6 +1,6 @@
 """What the demo shows: short lines and tables; a moving bar on a terminal, plain lines elsewhere."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from clients.console.recording import save_picture
 _WIDTH = 100
 _CORRECTIONS_SHOWN = 6
 _LINES_SHOWN = 20
+_REFERENCES_SHOWN = 6
 _BAR_WIDTH = 36
 _ACTIONS = {
     "FIX_ORDER": "Fix the order, then retry",
@@ -129,14 +130,14 @@ class Screen:
         for story, count in count_stories(faults).items():
             self.say(f"{count} × {story}", style="dim")
 
-    def refused(self, refused: Sequence[tuple[str, str]]) -> None:
-        """Orders by their references, and what the portal said."""
-        table = _table("Order", "The portal says", "What to do")
-        for reference, message in refused[:_LINES_SHOWN]:
-            table.add_row(escape(reference), escape(message), "Correct it in the file, then run the demo again")
+    def refused(self, refused: Mapping[str, Sequence[str]]) -> None:
+        """Orders by what the portal said of them."""
+        table = _table("The portal says", "Orders", "What to do")
+        for message, references in refused.items():
+            others = len(references) - _REFERENCES_SHOWN
+            shown = ", ".join(references[:_REFERENCES_SHOWN]) + (f" and {others:,} more" if others > 0 else "")
+            table.add_row(escape(message), escape(shown), "Correct it, then run the demo again")
         self.console.print(table)
-        if len(refused) > _LINES_SHOWN:
-            self.say(f"… and {len(refused) - _LINES_SHOWN:,} more", style="yellow")
 
     @contextmanager
     def progress(self, job: JobState) -> "Iterator[LiveBar]":

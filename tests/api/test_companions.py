@@ -26,7 +26,7 @@ CREATE = """mutation ($orderId: ID!) { createRobotJob(input: { carrier: SANDBOX,
 @asynccontextmanager
 async def running(urls: DatabaseUrls, home: Path) -> AsyncIterator[Server]:
     settings = settings_for(urls) | {"ROBOT_JOBS_HOME": str(home)}
-    async with running_server("--dev", "--with-robot", "--quick", **settings) as server:
+    async with running_server("--dev", "--with-robot", **settings) as server:
         yield server
 
 

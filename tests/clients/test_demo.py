@@ -25,7 +25,7 @@ from tests.browser import require_chromium
 from tests.conftest import Database
 from tests.servers import ROOT, Server, environment, run_command, running_server, settings_for, token, until
 
-FIRST_ORDERS, READY = 30, 23  # of the sample; the others are not sent
+FIRST_ORDERS, READY = 24, 19  # of the sample; the others are not sent
 REFUSED = "ORD-00007"  # by the portal: its e-mail address is none
 ALL_RIGHT = "one for each success, under its number, and no other."
 
@@ -52,7 +52,7 @@ async def running(urls: DatabaseUrls, home: Path) -> AsyncIterator[Server]:
         except httpx.HTTPError:
             return False
 
-    async with running_server("--dev", "--with-robot", "--quick", **settings_of(urls, home)) as server:
+    async with running_server("--dev", "--with-robot", **settings_of(urls, home)) as server:
         await until(portal_answers)
         yield server
 
@@ -89,11 +89,11 @@ async def test_the_demo_ships_what_the_portal_takes_and_ships_none_again(databas
         assert await run_demo(second) == SETTLED, printed(second)
 
     assert await count_shipped(database.urls) == READY - 1, printed(first) + printed(second)
-    assert "The portal is told to go wrong for 7 orders" in printed(first)
+    assert "The portal is told to go wrong for 6 orders" in printed(first)
     assert "Retry: " in printed(first)
     for shown in (printed(first), printed(second)):
         assert REFUSED in shown
-        assert "Correo del destinatario: no es un correo" in shown
+        assert "Correo del destinatario" in shown
         assert ALL_RIGHT in shown
     assert "1 order ready" in printed(second)
 
@@ -145,7 +145,9 @@ async def test_the_command_starts_what_it_needs_and_a_browser_fills_in_the_form(
     require_chromium()
     settings = settings_of(database.urls, tmp_path)
 
-    ended = await asyncio.to_thread(run_command, "demo", "--browser", str(first_orders(tmp_path, 3)), **settings)
+    ended = await asyncio.to_thread(
+        run_command, "demo", "--browser", "--no-faults", str(first_orders(tmp_path, 3)), **settings
+    )
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "No server is running here; starting one for the demo." in ended.stdout
