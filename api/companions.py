@@ -31,7 +31,7 @@ _ABSENT_AFTER_S = 5  # the sandbox portal stores a parcel at once, or while the 
 _LOOKS_FOR_LOCK_EVERY_S = 1.0
 _PAUSE_FIRST_S, _PAUSE_LONGEST_S = 0.5, 30.0
 _LIVED_WELL_S = 10.0
-_ADDRESS_FILE = "portal-url"
+_LOCK_FILE, _ADDRESS_FILE = "companions.lock", "portal-url"
 _ROBOT_SETTINGS = ("ROBOT_JOBS_CHROMIUM",)
 _DATABASE_SETTINGS = ("DATABASE_URL", "MIGRATION_DATABASE_URL")
 
@@ -39,11 +39,16 @@ logger = logging.getLogger("robot_jobs.companions")
 
 
 def find_portal_url(home: Path) -> str | None:
-    """Of the portal beside the server of that home; whether it still answers is another question."""
+    """Of the portal beside the server of that home, which may not answer yet; None where no server has one."""
     try:
-        return (home / _ADDRESS_FILE).read_text().strip() or None
+        with (home / _LOCK_FILE).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        with suppress(OSError):
+            return (home / _ADDRESS_FILE).read_text().strip() or None
     except OSError:
-        return None
+        pass
+    return None
 
 
 def client_environment(secrets: Mapping[str, str]) -> dict[str, str]:
@@ -96,7 +101,7 @@ class Companions:
 
     def _take_lock(self) -> bool:
         self._home.mkdir(parents=True, exist_ok=True)
-        lock = (self._home / "companions.lock").open("a")
+        lock = (self._home / _LOCK_FILE).open("a")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

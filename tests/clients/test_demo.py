@@ -158,6 +158,8 @@ async def test_the_command_starts_what_it_needs_and_a_browser_fills_in_the_form(
 
 async def test_a_server_without_a_robot_is_one_clear_line(database: Database, tmp_path: Path) -> None:
     settings = settings_of(database.urls, tmp_path)
+    (tmp_path / "portal-url").write_text("http://127.0.0.1:9\n")  # of a server that was killed
+    (tmp_path / "companions.lock").touch()
     async with running_server("--dev", **settings) as server:
         ended = await asyncio.to_thread(run_command, "demo", **settings | {"ROBOT_JOBS_PORT": str(server.port)})
 
