@@ -24,9 +24,11 @@ import domain.robot_jobs
 import domain.workspaces
 import migrations
 from api.database import bring_up_to_date, owner_engine, refuse_unsafe
+from domain.accounts import Breaker
 from domain.base import metadata
 from domain.carrier_configs import CarrierConfigNotFound
-from domain.robot_jobs import JobStatus
+from domain.carriers import Carrier
+from domain.robot_jobs import ClaimPurpose, ErrorType, JobStatus, ReleaseReason
 from migrations.run import _upgrade, downgrade, head, is_current
 from tests.conftest import Database
 from tests.domain.secrets import read_password, upsert
@@ -102,11 +104,27 @@ async def works(empty: Empty) -> None:
     assert in_hand.job.status is JobStatus.COMPLETED
     assert await visible_jobs(tenant) == 1
     assert await visible_jobs(other) == 0
+    await work_as_robots_do(tenant)
     await upsert(tenant, username="ana", password="one")
     await upsert(tenant, password="two")
     assert await read_password(tenant) == "two"
     with pytest.raises(CarrierConfigNotFound):
         await read_password(other)
+
+
+async def work_as_robots_do(tenant: Tenant) -> None:
+    """Of four orders one is in hand, one is looked up, and the portal is down; another carrier has some too."""
+    await tenant.job(items=4)
+    [item] = (await tenant.claim()).items
+    await tenant.mark(item, number="101")
+    await tenant.fail(item, error_type=ErrorType.UNKNOWN)
+    [looked_up] = (await tenant.claim(purpose=ClaimPurpose.LOOK_UP)).items
+    await tenant.release(looked_up, reason=ReleaseReason.NOT_SETTLED)
+    [item] = (await tenant.claim()).items
+    await tenant.release(item, reason=ReleaseReason.PORTAL_UNAVAILABLE, breaker=Breaker(errors=1))
+    await tenant.job(items=2, carrier=Carrier.SANDBOX)
+    [item] = (await tenant.claim(carrier=Carrier.SANDBOX)).items
+    await tenant.mark(item, number="101")
 
 
 async def visible_jobs(tenant: Tenant) -> int:
