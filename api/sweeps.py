@@ -23,7 +23,7 @@ from domain.base import first_id_at
 from domain.evidence import BATCH as EVIDENCE_AT_ONCE
 from domain.evidence import EvidenceStore, list_strays, remove_expired_evidence
 from domain.retention import remove_old_events
-from domain.robot_jobs import end_expired_leases
+from domain.robot_jobs import RobotJob, close_unclaimable_items, end_expired_leases
 from domain.workspaces import enter_all_workspaces
 from schema.database import Database
 from schema.faults import is_unreachable
@@ -34,6 +34,7 @@ FIRST_WITHIN_S = 60.0
 TRY_AGAIN_AFTER_S = 60.0
 ENDED_WITHIN_S = 1.0
 EXPIRED_LEASES_EVERY_S = 5.0
+UNCLAIMABLE_ITEMS_EVERY_S = 60.0
 STRAYS_OLDER_THAN = dt.timedelta(hours=1)
 """Longer than a request can take from its bytes to its row."""
 
@@ -61,6 +62,7 @@ def sweeps_of(settings: Settings, store: EvidenceStore) -> list[Sweep]:
     """The sweeps that the settings ask for."""
     sweeps = [
         Sweep("expired leases", EXPIRED_LEASES_EVERY_S, _end_expired_leases),
+        Sweep("items that nobody may take", UNCLAIMABLE_ITEMS_EVERY_S, _close_unclaimable_items),
         Sweep("expired evidence", 3_600, partial(_remove_expired_evidence, store)),
         Sweep("stray evidence", 3_600, StrayEvidence(store)),
     ]
@@ -115,7 +117,19 @@ async def _end_expired_leases(connection: AsyncConnection) -> Batch:
             ended.given_up,
             ended.unknown,
         )
-    return Batch(ended.has_more, tuple(id_ for job in ended.jobs for id_ in (job.id, job.workspace_id)))
+    return Batch(ended.has_more, _changed(ended.jobs))
+
+
+async def _close_unclaimable_items(connection: AsyncConnection) -> Batch:
+    closed = await close_unclaimable_items(connection)
+    if closed.count:
+        logger.info("closed %d items that no robot may take: there may be a parcel already", closed.count)
+    return Batch(closed.has_more, _changed(closed.jobs))
+
+
+def _changed(jobs: Sequence[RobotJob]) -> tuple[uuid.UUID, ...]:
+    """Whom it concerns: who follows a job, and who follows a workspace's board."""
+    return tuple(id_ for job in jobs for id_ in (job.id, job.workspace_id))
 
 
 def _tell_nobody(_: uuid.UUID) -> None:

@@ -15,6 +15,7 @@ from domain.api_keys import CreatedApiKey, create_api_key
 from domain.base import new_id
 from domain.carrier_configs import CarrierConfigChanges, ShippingDefaultsChanges, upsert_carrier_config
 from domain.carriers import Carrier
+from domain.envelopes import KeyRing
 from domain.events import events
 from domain.evidence import evidence
 from domain.order_import import ImportedOrders, import_orders
@@ -43,8 +44,10 @@ from domain.robot_jobs import (
     RetriedItems,
     RobotJob,
     RobotJobItem,
+    UnclaimableItems,
     claim_job_items,
     claim_lookups,
+    close_unclaimable_items,
     create_robot_job,
     end_expired_leases,
     get_job_with_items,
@@ -191,7 +194,12 @@ class Tenant:
             )
 
     async def configure(
-        self, *, defaults: ShippingDefaults | None = None, carrier: Carrier = Carrier.COORDINADORA, **changes: Any
+        self,
+        *,
+        defaults: ShippingDefaults | None = None,
+        carrier: Carrier = Carrier.COORDINADORA,
+        key_ring: KeyRing | None = None,
+        **changes: Any,
     ) -> None:
         """The config for a carrier; what it does not say is as in a new one, or stays."""
         if defaults is not None:
@@ -204,7 +212,7 @@ class Tenant:
                 CarrierConfigChanges(**{"username": "shop"} | changes),
                 workspace_id=self.workspace_id,
                 updated_by=self.user(Role.ADMIN),
-                key_ring=None,
+                key_ring=key_ring,
             )
 
     async def retry(self, job_id: uuid.UUID, *items: RobotJobItem) -> RetriedItems:
@@ -301,19 +309,27 @@ class Tenant:
             await enter_all_workspaces(connection)
             return await end_expired_leases(connection)
 
+    async def close_unclaimable(self) -> UnclaimableItems:
+        """What no robot may take, in all workspaces."""
+        async with self.engine.begin() as connection:
+            await enter_all_workspaces(connection)
+            return await close_unclaimable_items(connection)
+
     async def resolve(
-        self, item: RobotJobItem, *, found: str | None = None, reason: str = "Looked it up in the portal."
+        self, item: RobotJobItem, *, found: str | None = None, reason: str = "Looked it up in the portal.", by: str = ""
     ) -> ResolvedOutcome:
         """Found with that number; without one confirmed absent."""
         async with self.work() as connection:
-            return await resolve_unknown_outcome(
+            resolved = await resolve_unknown_outcome(
                 connection,
                 item.id,
                 reason=reason,
-                resolved_by=self.user(Role.OPERATOR),
+                resolved_by=by or self.user(Role.OPERATOR),
                 tracking_number=found,
                 confirmed_absent=found is None,
             )
+        assert isinstance(resolved, ResolvedOutcome)
+        return resolved
 
     async def item(self, item: RobotJobItem) -> RobotJobItem:
         """As it is now."""

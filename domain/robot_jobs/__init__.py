@@ -100,6 +100,7 @@ from domain.robot_jobs.tables import (
     robot_jobs,
 )
 from domain.robot_jobs.turns import list_workspaces_in_turn
+from domain.robot_jobs.unclaimable import UnclaimableItems, close_unclaimable_items
 
 __all__ = [
     "ITEMS_PAGE_AT_MOST",
@@ -165,10 +166,12 @@ __all__ = [
     "RobotJobItemNotFound",
     "RobotJobNotFound",
     "StaleAttempt",
+    "UnclaimableItems",
     "cancel_robot_job",
     "check_claim",
     "claim_job_items",
     "claim_lookups",
+    "close_unclaimable_items",
     "create_robot_job",
     "end_expired_leases",
     "estimate_completion",

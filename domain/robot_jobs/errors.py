@@ -133,19 +133,21 @@ class OrderShippedMeanwhile(DomainError):
 
     def __init__(self, item_id: uuid.UUID) -> None:
         super().__init__(
-            f"The order of item {item_id} got a tracking number meanwhile. Do not submit it; report it as an error."
+            f"The order of item {item_id} got a tracking number meanwhile, or an earlier try was reported as a "
+            "success. Do not submit it; report it as an error."
         )
         self.item_id = item_id
 
 
 class OutcomeNotOpen(DomainError):
-    """Nothing about the item is in question."""
+    """Nothing about the item is in question; or nothing about that attempt, when it is at another."""
 
     code = "OUTCOME_NOT_OPEN"
 
-    def __init__(self, item: RobotJobItem) -> None:
+    def __init__(self, item: RobotJobItem, attempt: int | None = None) -> None:
         what = "it has not ended yet" if item.status.is_open else "it is known how it ended"
-        super().__init__(f"Item {item.id} is {item.status}, and {what}; nothing was changed.")
+        state = f"{item.status}, and {what}" if attempt is None else f"at attempt {item.attempt}, not {attempt}"
+        super().__init__(f"Item {item.id} is {state}; nothing was changed.")
         self.item = item
 
 

@@ -1,7 +1,7 @@
 """Leases that have run out are ended: what no robot had submitted is done again, the rest may not be."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
@@ -61,8 +61,7 @@ async def end_expired_leases(connection: AsyncConnection, *, limit: int = BATCH)
     due = (await connection.scalars(_DUE, {"limit": limit})).all()
     if not due:
         return ExpiredLeases([], 0, 0, 0, has_more=False)
-    found = await connection.execute(_LOCK_JOBS, {"job_ids": list(set(due))})
-    jobs = {row.id: RobotJob.from_row(row) for row in found}
+    jobs = await lock_jobs_passing_by(connection, set(due))
     rows = (await connection.execute(_LOCK_EXPIRED, {"job_ids": list(jobs), "limit": limit})).all()
     expired = [(RobotJobItem.from_values(*row[1:]), int(row.expiries) + 1) for row in rows]
 
@@ -77,7 +76,7 @@ async def end_expired_leases(connection: AsyncConnection, *, limit: int = BATCH)
             again.append(item)
     changes = {job_id: JobChange(job) for job_id, job in jobs.items()}
     await _requeue(connection, again, changes)
-    await _close(connection, closings, changes)
+    await close_by_system(connection, closings, changes)
     changed = [change for change in changes.values() if change.events]
     return ExpiredLeases(
         await write_job_changes(connection, changed) if changed else [],
@@ -92,11 +91,20 @@ def _timeout(message: str) -> Closing:
     return Closing(status=ItemStatus.ERROR, error_type=ErrorType.TIMEOUT, error_message=message)
 
 
-async def _close(
+async def lock_jobs_passing_by(
+    connection: AsyncConnection, job_ids: Collection[uuid.UUID]
+) -> dict[uuid.UUID, RobotJob]:
+    """Those of the jobs that nobody else has locked, by id, under their locks."""
+    found = await connection.execute(_LOCK_JOBS, {"job_ids": list(job_ids)})
+    return {row.id: RobotJob.from_row(row) for row in found}
+
+
+async def close_by_system(
     connection: AsyncConnection,
     closings: Sequence[tuple[RobotJobItem, Closing]],
     changes: dict[uuid.UUID, JobChange],
 ) -> None:
+    """Close the items and tell their jobs' changes, which are then to be written.  The caller holds their locks."""
     if not closings:
         return
     closed = await close_items(connection, closings, closed_by=ClosedBy.SYSTEM, reported_by=SWEEPER)

@@ -77,10 +77,10 @@ async def claim_job_items(
 
     Never more at once with one login than its config allows (one, when there is no config), none while the config is
     switched off or the account pauses (a probe that is due: one), and none whose order has meanwhile got a tracking
-    number.  The first item taken up starts its job.  What the claim of that id, if one is named, has brought the same
-    robot before and is not submitted yet is brought again, and nothing else.  Claims with one login wait for each
-    other and for nobody else; then the jobs that begin are locked, then items, then the account.  A constant number
-    of statements.  Raises InvalidInput.
+    number, or that an earlier try may have shipped (`close_unclaimable_items`).  The first item taken up starts its
+    job.  What the claim of that id, if one is named, has brought the same robot before and is not submitted yet is
+    brought again, and nothing else.  Claims with one login wait for each other and for nobody else; then the jobs that
+    begin are locked, then items, then the account.  A constant number of statements.  Raises InvalidInput.
     """
     check_claim(limit=limit, lease_s=lease_s)
     await lock_account(connection, carrier, workspace_id=workspace_id)
@@ -215,6 +215,7 @@ _leased = (
     .lateral("leased")
 )
 _lookups = robot_job_lookups.c
+IS_LOOKED_UP = sa.and_(_lookups.lease_token.is_not(None), _lookups.lease_expires_at > sa.func.statement_timestamp())
 _looked_up = (
     sa.select(sa.func.count())
     .select_from(
@@ -222,7 +223,7 @@ _looked_up = (
             robot_jobs, robot_jobs.c.id == _item.job_id
         )
     )
-    .where(_lookups.lease_token.is_not(None), _lookups.lease_expires_at > sa.func.statement_timestamp(), _of_account)
+    .where(IS_LOOKED_UP, _of_account)
     .scalar_subquery()
 )
 _pause = (
@@ -249,14 +250,16 @@ _ACCOUNT = sa.select(
 )
 
 # A job that ships again goes by the number which was known when it was made.
-IS_UNSHIPPED = sa.or_(
+_is_unshipped = sa.or_(
     orders.c.tracking_number.is_(None),
     orders.c.tracking_number == _item.previous_tracking_number,
 )
+# An open item is flagged when a success came for an earlier try: there may be a parcel, so no other is made on a guess.
+IS_CLAIMABLE = sa.and_(_is_unshipped, _item.review_reason.is_(None))
 _pending = (
     sa.select(_item.id)
     .join(orders, orders.c.id == _item.order_id)
-    .where(_item.job_id == robot_jobs.c.id, _item.status == sa.literal_column("'pending'"), IS_UNSHIPPED)
+    .where(_item.job_id == robot_jobs.c.id, _item.status == sa.literal_column("'pending'"), IS_CLAIMABLE)
     .order_by(_item.id)
     .limit(sa.bindparam("limit", type_=sa.Integer()))
     .correlate(robot_jobs)
@@ -280,7 +283,7 @@ _LOCK_FREE_ITEMS = (
     .where(
         _item.id == sa.func.any(array_parameter("item_ids", sa.Uuid())),
         _item.status == ItemStatus.PENDING.value,
-        IS_UNSHIPPED,
+        IS_CLAIMABLE,
     )
     .order_by(_item.id)
     .with_for_update(key_share=True, skip_locked=True, of=[robot_job_items, orders])

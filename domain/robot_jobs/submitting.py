@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.errors import invalid
 from domain.orders import REFERENCE_AT_MOST, orders
 from domain.robot_jobs.errors import LeaseLost, NumberAlreadyReserved, OrderShippedMeanwhile
-from domain.robot_jobs.leases import IS_UNSHIPPED, HeldLease
+from domain.robot_jobs.leases import IS_CLAIMABLE, HeldLease
 from domain.robot_jobs.tables import RobotJobItem, reserved_numbers, robot_job_items, robot_jobs
 from domain.text import optional_text
 
@@ -20,9 +20,10 @@ async def mark_item_submitting(
     """The robot is about to press the portal's button; from now on nobody else may try before it is known what came.
 
     The same again is answered as the first time.  Refused once the lease has run out, was taken away or has ended,
-    and when the order has got a tracking number meanwhile.  `reserved_number` is the portal's number that the order is
-    sent under: by it an unknown outcome is looked up, so no other try of the account ever gets the same.  Locks the
-    item and its order.  Raises InvalidInput, LeaseLost, OrderShippedMeanwhile, NumberAlreadyReserved.
+    and when the order has got a tracking number meanwhile, or an earlier try was reported as a success.
+    `reserved_number` is the portal's number that the order is sent under: by it an unknown outcome is looked up, so
+    no other try of the account ever gets the same.  Locks the item and its order.  Raises InvalidInput, LeaseLost,
+    OrderShippedMeanwhile, NumberAlreadyReserved.
     """
     number = optional_text("reserved_number", reserved_number, at_most=REFERENCE_AT_MOST)
     row = (await connection.execute(_LOCK_LEASED, {"item_id": lease.item_id, "token": lease.token})).one_or_none()
@@ -33,7 +34,7 @@ async def mark_item_submitting(
         if item.reserved_number != number:
             raise invalid("reserved_number", f"is another one than the item was marked with: {item.reserved_number}.")
         return item
-    if not row.is_unshipped:
+    if not row.may_be_sent:
         raise OrderShippedMeanwhile(lease.item_id)
     if number is not None:
         await _reserve(connection, item, number)
@@ -51,7 +52,7 @@ async def _reserve(connection: AsyncConnection, item: RobotJobItem, number: str)
 _LOCK_LEASED = (
     sa.select(
         (_item.lease_expires_at > sa.func.clock_timestamp()).label("is_running"),
-        IS_UNSHIPPED.label("is_unshipped"),
+        IS_CLAIMABLE.label("may_be_sent"),
         robot_job_items,
     )
     .join(orders, orders.c.id == _item.order_id)

@@ -9,7 +9,7 @@ from domain.accounts import CAN_BE_CLAIMED, carrier_accounts
 from domain.carrier_configs import LEASES_AT_MOST, carrier_configs
 from domain.carriers import Carrier
 from domain.orders import orders
-from domain.robot_jobs.leases import IS_ACTIVE, IS_UNSHIPPED
+from domain.robot_jobs.leases import IS_ACTIVE, IS_CLAIMABLE
 from domain.robot_jobs.lookups import CAN_BE_LOOKED_UP
 from domain.robot_jobs.tables import JobType, robot_job_items, robot_job_lookups, robot_jobs
 
@@ -61,7 +61,7 @@ _with_pending = (
         sa.exists(
             sa.select(1)
             .select_from(robot_job_items.join(orders, orders.c.id == _item.order_id))
-            .where(_item.job_id == robot_jobs.c.id, _item.status == sa.literal_column("'pending'"), IS_UNSHIPPED)
+            .where(_item.job_id == robot_jobs.c.id, _item.status == sa.literal_column("'pending'"), IS_CLAIMABLE)
             .correlate(robot_jobs)
         ),
     )

@@ -123,7 +123,10 @@ class LeaseLost(Error):
         return cls(code=ErrorCode.LEASE_LOST, message=error.message)
 
 
-@strawberry.type(description="The item's order got a tracking number meanwhile.  Do not submit it.")
+@strawberry.type(
+    description="The item's order got a tracking number meanwhile, or an earlier try was reported as a success.  Do "
+    "not submit it."
+)
 class OrderShippedMeanwhile(Error):
     @classmethod
     def from_domain(cls, error: jobs.OrderShippedMeanwhile) -> Self:

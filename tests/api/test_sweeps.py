@@ -261,3 +261,15 @@ async def test_the_server_ends_leases_that_run_out_and_wakes_who_follows(pool: P
 
     assert told == [in_hand.job.id, tenant.workspace_id]
     assert (await tenant.item(item)).attempt == 2
+
+
+async def test_the_server_closes_what_no_robot_may_take_and_wakes_who_follows(pool: Pool, tenant: Tenant) -> None:
+    [sweep] = [sweep for sweep in sweeps_with(load_settings()) if sweep.name == "items that nobody may take"]
+    in_hand = await tenant.job(items=1)
+    await tenant.change_order(in_hand.items[0].order_id, tracking_number="PED-1")
+    told: list[uuid.UUID] = []
+
+    await Sweeps(pool, [], told.append).sweep(sweep)
+
+    assert told == [in_hand.job.id, tenant.workspace_id]
+    assert sweep.every_s == 60
