@@ -176,11 +176,12 @@ class RobotApi:
         ]
 
     async def resolve(
-        self, item_id: str, *, workspace_id: str | None, found: str | None, reason: str, within_s: float
+        self, item_id: str, attempt: int, *, workspace_id: str | None, found: str | None, reason: str, within_s: float
     ) -> Refusal | None:
         """Found under that number, or confirmed absent.  None: it is settled."""
         asked = {
             "itemId": item_id,
+            "attempt": attempt,
             "found": {"trackingNumber": found} if found is not None else None,
             "confirmedAbsent": found is None,
             "reason": reason,

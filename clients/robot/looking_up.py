@@ -75,6 +75,7 @@ class LookUps:
         item, workspace_id = held.item, held.lease.workspace_id
         refusal = await self._api.resolve(
             item.item_id,
+            item.attempt,
             workspace_id=workspace_id,
             found=found.number if found is not None else None,
             reason=reason,

@@ -66,8 +66,9 @@ class AttemptStep:
 class ItemResult:
     """What a robot reports for one try of one item.  `attempt` None means the current one.
 
-    A lease is good for one attempt: with its token the attempt must be named, and decides.  `robot`, its name and
-    version, and `steps` are kept with the attempt; they are not the result: the same one with others is the same.
+    A lease is good for one attempt: with its token the attempt must be named, and decides; one that was given back
+    or taken away is good for a proof alone.  `robot`, its name and version, and `steps` are kept with the attempt;
+    they are not the result: the same one with others is the same.
     """
 
     item_id: uuid.UUID
@@ -112,6 +113,15 @@ class ItemResult:
         )
 
     @property
+    def is_proof(self) -> bool:
+        """There is a parcel: that counts whatever has become of the lease."""
+        return self.status is ResultStatus.SUCCESS and self.tracking_number is not None
+
+    def is_under(self, lease_token: uuid.UUID | None) -> bool:
+        """Whether it is of that lease, or names none."""
+        return self.lease_token in (None, lease_token)
+
+    @property
     def shows_that_the_portal_works(self) -> bool:
         """It took the order, or refused what the order says."""
         return self.error_type in (None, ErrorType.VALIDATION)
@@ -151,8 +161,7 @@ def decide(item: RobotJobItem, result: ItemResult) -> Decision:
         return Decision.REPLAYS
     if _adds_numbers(item, result):
         return Decision.COMPLETES
-    has_proof = result.status is ResultStatus.SUCCESS and result.tracking_number is not None
-    if (item.closed_by is ClosedBy.SYSTEM or item.outcome_unknown) and has_proof:
+    if (item.closed_by is ClosedBy.SYSTEM or item.outcome_unknown) and result.is_proof:
         return Decision.CORRECTS
     return Decision.CONFLICTS
 

@@ -36,9 +36,10 @@ async def claim_lookups(
     """Items with an unknown outcome, the longest submitted first, each for one robot to look up in the portal.
 
     The items stay as they are: to settle one is `resolve_unknown_outcome`.  A lease of a look-up keeps other robots
-    from looking at the same time, counts for its account as any other, and ends by itself.  Locks no job and no item.
-    What the claim of that id has brought the same robot
-    before is brought again.  A constant number of statements.  Raises InvalidInput.
+    from looking at the same time, counts for its account as any other, and ends by itself; what a robot was looking up
+    when it went silent comes after the others, for it may be what silences robots.  What the claim of that id has
+    brought the same robot before is brought again.  Locks no job and no item.  A constant number of statements.
+    Raises InvalidInput.
     """
     check_claim(limit=limit, lease_s=lease_s)
     await lock_account(connection, carrier, workspace_id=workspace_id)
@@ -62,6 +63,8 @@ async def claim_lookups(
         _LEASE, {"item_ids": list(items), "leased_by": claimed_by, "lease": seconds(lease_s), "claim": claim_id}
     )
     leases = {row.item_id: row for row in rows}
+    if not leases:  # they were settled just now, and no probe was given out
+        return ClaimedItems([], [], room.held_back)
     await note_claim(connection, workspace_id, carrier, is_probe=room.is_probe, breaker=breaker)
     return ClaimedItems(
         [_under_lease(item, leases[item.id]) for item in items.values() if item.id in leases], [], room.held_back
@@ -76,13 +79,17 @@ def _under_lease(item: RobotJobItem, lease: Any) -> RobotJobItem:
 
 async def release_lookups(
     connection: AsyncConnection, tokens: Sequence[uuid.UUID], *, retry_after_s: int | None
-) -> set[uuid.UUID]:
-    """Give look-ups back, to be claimed again after so many seconds; the items whose look-ups they were."""
-    rows = await connection.scalars(
+) -> dict[uuid.UUID, bool]:
+    """Give look-ups back, to be claimed again after so many seconds.
+
+    The items whose look-ups they were, and whether the lease had not run out: if it had, its robot's word says nothing
+    about the account any more, which others may have met since.
+    """
+    rows = await connection.execute(
         _RELEASE,
         {"tokens": list(tokens), "after": dt.timedelta(seconds=retry_after_s or 0)},
     )
-    return set(rows.all())
+    return {row.item_id: row.is_running for row in rows}
 
 
 CAN_BE_LOOKED_UP = sa.and_(
@@ -102,7 +109,7 @@ _CANDIDATES = (
         robot_jobs.c.carrier == sa.bindparam("carrier", type_=sa.Text()),
         CAN_BE_LOOKED_UP,
     )
-    .order_by(_unknown.c.submitted_at, _unknown.c.id)
+    .order_by(_lookup.lease_token.is_not(None), _unknown.c.submitted_at, _unknown.c.id)
     .limit(sa.bindparam("limit", type_=sa.Integer()))
 )
 _new = pg.insert(robot_job_lookups).from_select(
@@ -143,9 +150,19 @@ _LEASE_AGAIN = (
     .values(lease_expires_at=sa.func.clock_timestamp() + sa.bindparam("lease", type_=sa.Interval()))
     .returning(_lookup.item_id, _lookup.lease_token, _lookup.leased_by, _lookup.lease_expires_at, robot_job_items)
 )
+_held = (
+    sa.select(_lookup.item_id, (_lookup.lease_expires_at > sa.func.statement_timestamp()).label("is_running"))
+    .where(_lookup.lease_token == sa.func.any(array_parameter("tokens", sa.Uuid())))
+    .order_by(_lookup.item_id)  # as claims lock them
+    .with_for_update()
+    .cte("held")
+)
 _RELEASE = (
     sa.update(robot_job_lookups)
-    .where(_lookup.lease_token == sa.func.any(array_parameter("tokens", sa.Uuid())))
+    .where(
+        _lookup.item_id == _held.c.item_id,
+        _lookup.lease_token == sa.func.any(array_parameter("tokens", sa.Uuid())),
+    )
     .values(
         lease_token=None,
         leased_by=None,
@@ -153,5 +170,5 @@ _RELEASE = (
         claim_id=None,
         not_before=sa.func.clock_timestamp() + sa.bindparam("after", type_=sa.Interval()),
     )
-    .returning(_lookup.item_id)
+    .returning(_lookup.item_id, _held.c.is_running)
 )

@@ -11,8 +11,9 @@ from domain.errors import InputProblem, InvalidInput
 from domain.events import EventType
 from domain.orders import REFERENCE_AT_MOST
 from domain.robot_jobs.changes import JobChange, write_job_change
-from domain.robot_jobs.errors import OutcomeNotOpen
+from domain.robot_jobs.errors import OutcomeNotOpen, StaleAttempt
 from domain.robot_jobs.item_results import ItemResult, ResultStatus
+from domain.robot_jobs.late_results import LateResult, keep_for_review
 from domain.robot_jobs.locking import lock_item_and_order, lock_job_of_item
 from domain.robot_jobs.results import apply_result
 from domain.robot_jobs.tables import (
@@ -46,25 +47,34 @@ async def resolve_unknown_outcome(
     resolved_by: str,
     tracking_number: str | None = None,
     confirmed_absent: bool = False,
-) -> ResolvedOutcome:
+    attempt: int | None = None,
+) -> ResolvedOutcome | StaleAttempt:
     """Settle whether there is a parcel: it was found, with its number, or it was confirmed that there is none.
 
     Found, the item becomes a success, as if its robot had reported that.  Absent, it stays as it ended and may be
     retried.  For an item whose outcome is unknown, or one that did not succeed and is flagged for review; who said so
-    and why is kept with its try.  The same again changes nothing.  Locks the job, then the item, then the order.
+    and why is kept with its try.  The same again changes nothing.  `attempt` None means the current one.  What is said
+    of an older one settles nothing: that there was no parcel then says nothing about a later try, and a parcel that was
+    found is kept as a late success and returned as StaleAttempt.  Locks the job, then the item, then the order.
     Raises InvalidInput, RobotJobItemNotFound, OutcomeNotOpen.
     """
-    number, why = _checked(reason, tracking_number, confirmed_absent=confirmed_absent)
+    number, why = _checked(reason, tracking_number, attempt, confirmed_absent=confirmed_absent)
     resolution = Resolution.CONFIRMED_ABSENT if number is None else Resolution.FOUND
     job = await lock_job_of_item(connection, item_id)
     item, order, others_wait = await lock_item_and_order(connection, item_id)
+    if attempt is not None and attempt != item.attempt:
+        if attempt > item.attempt or number is None:
+            raise OutcomeNotOpen(item, attempt)
+        late = ItemResult(item_id=item.id, status=ResultStatus.SUCCESS, attempt=attempt, tracking_number=number)
+        kept = await keep_for_review(connection, [LateResult(item, attempt, late)])
+        return StaleAttempt(kept[item.id], attempt)
     if not _is_in_question(item):
         if await _was_said(connection, item, resolution, number):
             return ResolvedOutcome(job, item, replayed=True)
         raise OutcomeNotOpen(item)
 
-    was_looked_up = await connection.scalar(_END_LOOKUP, {"of_item": item.id})
-    if was_looked_up is not None:
+    looked_up_by = await connection.scalar(_END_LOOKUP, {"of_item": item.id})
+    if looked_up_by == resolved_by:
         await note_portal_works(connection, job.workspace_id, job.carrier)
     await connection.execute(
         _KEEP,
@@ -87,8 +97,12 @@ async def resolve_unknown_outcome(
     return ResolvedOutcome(recorded.job, recorded.item)
 
 
-def _checked(reason: str, tracking_number: str | None, *, confirmed_absent: bool) -> tuple[str | None, str]:
+def _checked(
+    reason: str, tracking_number: str | None, attempt: int | None, *, confirmed_absent: bool
+) -> tuple[str | None, str]:
     problems = []
+    if attempt is not None and attempt < 1:
+        problems.append(InputProblem("attempt", f"must be 1 or more; it is {attempt}."))
     number = tracking_number.strip() if tracking_number is not None else None
     why = reason.strip()
     if (number is None) is not confirmed_absent:
@@ -143,15 +157,27 @@ async def _clear(connection: AsyncConnection, item: RobotJobItem) -> RobotJobIte
     return RobotJobItem.from_row(row.one())
 
 
-# A robot that looked it up has been in the portal, and lets others in.
-_END_LOOKUP = (
-    sa.update(robot_job_lookups)
+# A robot that looks it up is in the portal, and lets others in; a person may know it otherwise.
+_lookup = (
+    sa.select(
+        robot_job_lookups.c.item_id,
+        sa.case(
+            (robot_job_lookups.c.lease_expires_at > sa.func.statement_timestamp(), robot_job_lookups.c.leased_by),
+            else_=sa.null(),
+        ).label("looked_up_by"),
+    )
     .where(
         robot_job_lookups.c.item_id == sa.bindparam("of_item", type_=sa.Uuid()),
         robot_job_lookups.c.lease_token.is_not(None),
     )
+    .with_for_update()
+    .cte("looked_up")
+)
+_END_LOOKUP = (
+    sa.update(robot_job_lookups)
+    .where(robot_job_lookups.c.item_id == _lookup.c.item_id)
     .values(lease_token=None, leased_by=None, lease_expires_at=None, claim_id=None)
-    .returning(robot_job_lookups.c.item_id)
+    .returning(_lookup.c.looked_up_by)
 )
 _KEEP = (
     sa.update(robot_job_attempts)

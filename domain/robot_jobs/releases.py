@@ -1,7 +1,7 @@
 """Leases that robots give back: the item is as it was before, and its account is told what the robot has met."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -76,7 +76,9 @@ async def release_job_items(
         ReleasedLease(lease.item_id, _state(lease, states.get((lease.item_id, lease.token)), lookups))
         for lease in leases
     ]
-    await _tell_account(connection, leases, released, reason, text, breaker)
+    is_told = any(each.state is not ReleaseState.LOST and lookups.get(each.item_id, True) for each in released)
+    if is_told or reason is ReleaseReason.LOGIN_REFUSED:
+        await _tell_accounts(connection, leases, reason, text, breaker)
     return released
 
 
@@ -93,23 +95,19 @@ def _checked(leases: Sequence[HeldLease], message: str | None, retry_after_s: in
     return optional_text("message", message, at_most=RELEASE_MESSAGE_AT_MOST)
 
 
-def _state(lease: HeldLease, row: Any, lookups: set[uuid.UUID]) -> ReleaseState:
+def _state(lease: HeldLease, row: Any, lookups: Container[uuid.UUID]) -> ReleaseState:
     if row is not None:
         return ReleaseState.RELEASED if row.is_released else ReleaseState.SUBMITTED
     return ReleaseState.RELEASED if lease.item_id in lookups else ReleaseState.LOST
 
 
-async def _tell_account(
+async def _tell_accounts(
     connection: AsyncConnection,
     leases: Sequence[HeldLease],
-    released: Sequence[ReleasedLease],
     reason: ReleaseReason,
     message: str | None,
     breaker: Breaker,
 ) -> None:
-    is_any = any(each.state is not ReleaseState.LOST for each in released)
-    if not is_any and reason is not ReleaseReason.LOGIN_REFUSED:
-        return
     accounts = await connection.execute(_ACCOUNTS, {"item_ids": sorted({lease.item_id for lease in leases})})
     for row in accounts:
         carrier = Carrier(row.carrier)
@@ -143,6 +141,7 @@ _locked = (
     .where(
         _item.id == sa.func.any(array_parameter("item_ids", sa.Uuid())),
         _item.lease_token == sa.func.any(array_parameter("tokens", sa.Uuid())),
+        sa.exists().where(_held.c.item_id == _item.id, _held.c.token == _item.lease_token),
     )
     .order_by(_item.id)
     .with_for_update(key_share=True)

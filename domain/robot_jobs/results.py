@@ -199,7 +199,7 @@ def _decided(result: ItemResult, held: HeldItem | None) -> AcceptedResult | Late
     item = held.item
     decision = decide(item, result)
     match decision:
-        case Decision.CLOSES if result.lease_token not in (None, item.lease_token):
+        case Decision.CLOSES if not result.is_under(item.lease_token) and not result.is_proof:
             raise LeaseLost(item.id)
         case Decision.CLOSES | Decision.CORRECTS | Decision.COMPLETES:
             return AcceptedResult(held, result, completes=decision is Decision.COMPLETES)
@@ -286,7 +286,7 @@ async def _tell_accounts(
     """What robots met at the portals under their leases; all jobs are of one workspace, so accounts are few."""
     by_carrier: dict[Carrier, list[ItemResult]] = {}
     for each in met:
-        if each.held.item.lease_token is not None:
+        if each.held.item.lease_token is not None and each.result.is_under(each.held.item.lease_token):
             by_carrier.setdefault(jobs[each.held.item.job_id].carrier, []).append(each.result)
     workspace_id = next(iter(jobs.values())).workspace_id if by_carrier else uuid.UUID(int=0)
     for carrier, results in sorted(by_carrier.items()):

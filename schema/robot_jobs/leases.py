@@ -26,6 +26,7 @@ from schema.robot_jobs.errors import (
     OutcomeNotOpen,
     RobotJobItemNotFound,
     RobotJobNotFound,
+    StaleAttempt,
 )
 from schema.robot_jobs.types import RobotJob, RobotJobItem
 
@@ -196,6 +197,11 @@ class ResolveUnknownOutcomeInput:
     item_id: strawberry.ID = strawberry.field(description="The item.")
     found: FoundParcelInput | None = strawberry.field(default=None, description="There is a parcel.")
     confirmed_absent: bool = strawberry.field(default=False, description="It is sure that there is none.")
+    attempt: int | None = strawberry.field(
+        default=None,
+        description="In which attempt, as you looked it up: what is said of an older one opens no way for a newer.  "
+        "The current one, if left out.",
+    )
     reason: str = strawberry.field(description="How that is known, in 3 to 500 characters; kept with the attempt.")
 
 
@@ -225,7 +231,7 @@ CancelRobotJobResult = Annotated[
     strawberry.union("CancelRobotJobResult", description="Of cancelRobotJob."),
 ]
 ResolveUnknownOutcomeResult = Annotated[
-    ResolveUnknownOutcomeSuccess | RobotJobItemNotFound | OutcomeNotOpen | InvalidInput,
+    ResolveUnknownOutcomeSuccess | RobotJobItemNotFound | OutcomeNotOpen | StaleAttempt | InvalidInput,
     strawberry.union("ResolveUnknownOutcomeResult", description="Of resolveUnknownOutcome."),
 ]
 
@@ -372,9 +378,12 @@ class LeaseMutations:
                 resolved_by=work.membership.user_id,
                 tracking_number=input.found.tracking_number if input.found is not None else None,
                 confirmed_absent=input.confirmed_absent,
+                attempt=input.attempt,
             )
-            if not resolved.replayed:
+            if isinstance(resolved, domain.robot_jobs.ResolvedOutcome) and not resolved.replayed:
                 work.announce(resolved.job)
+        if isinstance(resolved, domain.robot_jobs.StaleAttempt):
+            return StaleAttempt.from_domain(resolved)
         return ResolveUnknownOutcomeSuccess(
             item=RobotJobItem.from_domain(resolved.item),
             job=RobotJob.from_domain(resolved.job),

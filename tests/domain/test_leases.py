@@ -266,7 +266,7 @@ async def test_a_lease_token_goes_with_its_attempt(tenant: Tenant) -> None:
     with pytest.raises(InvalidInput):
         await tenant.report(result)
     with pytest.raises(LeaseLost):
-        await tenant.report(replace(result, attempt=1, lease_token=uuid.uuid4()))
+        await tenant.report(replace(result, attempt=1, lease_token=uuid.uuid4(), tracking_number=None))
     first = await tenant.report(replace(result, attempt=1))
     again = await tenant.report(replace(result, attempt=1))
 

@@ -1,5 +1,6 @@
 """Robots look up what nobody knows: one at a time, again when it was too soon, and nobody else meanwhile."""
 
+from domain.accounts import Breaker
 from domain.robot_jobs import ClaimPurpose, ErrorType, HeldBack, ReleaseReason, ReleaseState, RobotJobItem
 from tests.tenants import Tenant
 
@@ -78,6 +79,61 @@ async def test_what_was_settled_is_not_looked_up_and_frees_the_account(tenant: T
     assert await look_up(tenant) == []
     await tenant.job()
     assert len((await tenant.claim()).items) == 1
+
+
+async def test_what_silenced_a_robot_comes_after_the_others(tenant: Tenant) -> None:
+    first, second = await unknown(tenant), await unknown(tenant, number="102")
+    assert [item.id for item in await look_up(tenant)] == [first.id]
+    await tenant.run_out_lookups()
+
+    [next_one] = await look_up(tenant)
+
+    assert next_one.id == second.id
+
+
+async def test_a_person_who_settles_it_says_nothing_about_the_portal(tenant: Tenant) -> None:
+    once = Breaker(errors=1)
+    await unknown(tenant)
+    [item] = await look_up(tenant)
+    await tenant.run_out_lookups()
+    await tenant.job()
+    [other] = (await tenant.claim()).items
+    await tenant.release(other, reason=ReleaseReason.PORTAL_UNAVAILABLE, breaker=once)
+
+    await tenant.resolve(item, found="101")
+
+    again = await tenant.claim()
+    assert (again.items, again.held_back) == ([], HeldBack.ACCOUNT_PAUSED)
+
+
+async def test_a_robot_that_settles_it_shows_that_the_portal_works(tenant: Tenant) -> None:
+    await tenant.configure(max_concurrent_leases=2)
+    await unknown(tenant)
+    [item] = await look_up(tenant)
+    await tenant.job()
+    [other] = (await tenant.claim()).items
+    await tenant.release(other, reason=ReleaseReason.PORTAL_UNAVAILABLE, breaker=Breaker(errors=1))
+
+    await tenant.resolve(item, found="101", by="robot")
+
+    assert len((await tenant.claim()).items) == 1
+
+
+async def test_a_look_up_that_has_run_out_ends_no_probe(tenant: Tenant) -> None:
+    await unknown(tenant)
+    [item] = await look_up(tenant)
+    await tenant.run_out_lookups()
+    await tenant.job()
+    [refused] = (await tenant.claim()).items
+    await tenant.release(refused, reason=ReleaseReason.LOGIN_REFUSED)
+    await tenant.configure(username="another")
+    [probe] = (await tenant.claim()).items
+
+    assert await tenant.release(item) == [ReleaseState.RELEASED]
+
+    await tenant.run_out(probe)
+    await tenant.sweep()
+    assert (await tenant.claim()).items == [], "one try of a login, whatever became of it"
 
 
 async def test_another_workspaces_are_not_looked_up(tenant: Tenant, other_tenant: Tenant) -> None:

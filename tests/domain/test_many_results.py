@@ -104,7 +104,7 @@ async def test_what_is_refused_has_no_effect_and_spoils_no_other(tenant: Tenant,
     answers = await report(
         tenant,
         success(good),
-        success(leased, attempt=1, lease_token=new_id()),
+        error(leased, attempt=1, lease_token=new_id()),
         ItemResult(item_id=bad.id, status=ResultStatus.SUCCESS, error_message="both?"),
         success(foreign),
         ItemResult(item_id=new_id(), status=ResultStatus.ERROR),

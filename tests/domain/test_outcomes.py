@@ -1,5 +1,7 @@
 """Cancelling and failing around what robots have submitted, and how an unknown outcome is settled."""
 
+from typing import Any
+
 import pytest
 import sqlalchemy as sa
 
@@ -15,7 +17,9 @@ from domain.robot_jobs import (
     OutcomeNotOpen,
     RecordedResult,
     Resolution,
+    ResolvedOutcome,
     RobotJobItem,
+    StaleAttempt,
     resolve_unknown_outcome,
     robot_job_items,
 )
@@ -223,6 +227,40 @@ async def test_a_flag_in_a_cancelled_job_is_settled_too(tenant: Tenant) -> None:
     assert (settled.item.status, settled.item.review_reason) == (ItemStatus.SUCCESS, None)
     assert (cleared.item.status, cleared.item.review_reason) == (ItemStatus.CANCELLED, None)
     await assert_adds_up(tenant, in_hand.job.id)
+
+
+async def test_what_is_said_of_an_older_attempt_opens_no_way_for_the_next(tenant: Tenant) -> None:
+    item = await _unknown(tenant)
+    await tenant.resolve(item)
+    await tenant.retry(item.job_id)
+    [again] = (await tenant.claim()).items
+    await tenant.mark(again)
+    await tenant.fail(again, error_type=ErrorType.TIMEOUT)
+
+    with pytest.raises(OutcomeNotOpen, match="at attempt 2, not 1"):
+        await _settle(tenant, item, attempt=1, confirmed_absent=True)
+
+    assert (await tenant.item(item)).outcome_unknown
+    settled = await _settle(tenant, item, attempt=2, confirmed_absent=True)
+    assert isinstance(settled, ResolvedOutcome)
+    assert not settled.item.outcome_unknown
+
+
+async def test_a_parcel_that_is_found_of_an_older_attempt_is_kept_for_review(tenant: Tenant) -> None:
+    item = await _unknown(tenant)
+    await tenant.resolve(item)
+    await tenant.retry(item.job_id)
+
+    settled = await _settle(tenant, item, attempt=1, tracking_number="PED-1")
+
+    assert isinstance(settled, StaleAttempt)
+    assert "PED-1" in (settled.item.review_reason or "")
+    assert (await tenant.claim()).items == []
+
+
+async def _settle(tenant: Tenant, item: RobotJobItem, **what: Any) -> ResolvedOutcome | StaleAttempt:
+    async with tenant.work(Role.ROBOT) as connection:
+        return await resolve_unknown_outcome(connection, item.id, reason="Looked.", resolved_by="robot", **what)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from domain.robot_jobs import (
     ItemResult,
     ItemStatus,
     LeaseLost,
+    RecordedResult,
     ReleaseReason,
     ReleaseState,
     ResultStatus,
@@ -74,6 +75,41 @@ async def test_who_gave_it_back_can_neither_mark_nor_fail_it(tenant: Tenant) -> 
         )
 
     assert (await tenant.item(item)).lease_token == again.lease_token
+
+
+async def test_a_proof_counts_also_from_who_gave_it_back(tenant: Tenant) -> None:
+    await tenant.job(items=1)
+    [item] = (await tenant.claim()).items
+    await tenant.release(item)
+    [again] = (await tenant.claim(robot="another")).items
+
+    recorded = await tenant.report(
+        ItemResult(
+            item_id=item.id,
+            attempt=1,
+            lease_token=item.lease_token,
+            status=ResultStatus.SUCCESS,
+            tracking_number="PED-1",
+        )
+    )
+
+    assert isinstance(recorded, RecordedResult)
+    assert recorded.item.tracking_number == "PED-1"
+    with pytest.raises(LeaseLost):
+        await tenant.mark(again)
+
+
+async def test_a_lease_counts_with_its_own_item_alone(tenant: Tenant) -> None:
+    await tenant.configure(max_concurrent_leases=2)
+    await tenant.job()
+    first, second = (await tenant.claim(2)).items
+    crossed = [HeldLease(first.id, held(second).token), HeldLease(second.id, held(first).token)]
+
+    async with tenant.work(Role.ROBOT) as connection:
+        answers = await release(connection, crossed, reason=ReleaseReason.STOPPING)
+
+    assert [each.state for each in answers] == [ReleaseState.LOST] * 2
+    assert [await tenant.item(first), await tenant.item(second)] == [first, second]
 
 
 async def test_each_lease_is_answered_for_itself_in_the_order_given(tenant: Tenant) -> None:
