@@ -246,6 +246,11 @@ async def note_claim(
     )
 
 
+async def pass_by(connection: AsyncConnection, workspace_id: uuid.UUID, carrier: Carrier) -> None:
+    """It was its turn, and there was nothing to be had after all: the others come first now."""
+    await connection.execute(_NOTE_CLAIM, _parameters(workspace_id, carrier))
+
+
 _inserted = pg.insert(carrier_accounts).values(
     workspace_id=sa.bindparam("of_workspace", type_=sa.Uuid()),
     carrier=sa.bindparam("of_carrier", type_=sa.Text()),

@@ -37,7 +37,8 @@ async def claim_with_credentials(
     """As claim_job_items or claim_lookups, with the login that the leases are for.
 
     The read of it is on record, with the first item.  Hand it out only after the commit.  A password that cannot be
-    read claims nothing.  Raises InvalidInput, CredentialKeysMissing, CredentialsUnreadable.
+    read claims nothing, nor does a config that is switched off this very moment.  Raises InvalidInput,
+    CredentialKeysMissing, CredentialsUnreadable, CarrierConfigDisabled.
     """
     claim = claim_job_items if purpose is ClaimPurpose.SHIP else claim_lookups
     claimed = await claim(

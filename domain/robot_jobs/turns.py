@@ -3,13 +3,14 @@
 import uuid
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.accounts import CAN_BE_CLAIMED, carrier_accounts
 from domain.carrier_configs import LEASES_AT_MOST, carrier_configs
 from domain.carriers import Carrier
 from domain.orders import orders
-from domain.robot_jobs.leases import IS_ACTIVE, IS_CLAIMABLE
+from domain.robot_jobs.leases import IS_ACTIVE, IS_CLAIMABLE, IS_LOOKED_UP
 from domain.robot_jobs.lookups import CAN_BE_LOOKED_UP
 from domain.robot_jobs.tables import JobType, robot_job_items, robot_job_lookups, robot_jobs
 
@@ -26,7 +27,8 @@ async def list_workspaces_in_turn(
     """Where something may be claimed now, the longest forgotten first, at most ten; two statements at most.
 
     If the claim of that id has brought something already, there alone.  A claim looks again, for others claim at the
-    same time.  For the system role (`enter_all_workspaces`).
+    same time.  For the system role (`enter_all_workspaces`); nowhere for a key that was presented before and is
+    limited to other carriers.
     """
     if claim_id is not None:
         before = await connection.scalars(_LOOKED_UP if lookups else _CLAIMED, {"claim_id": claim_id})
@@ -82,6 +84,28 @@ _with_unknown = (
 )
 
 
+# Leases of look-ups are few: from each to its job, whatever the planner thinks of how many there are.
+_looked_up = sa.select(robot_job_lookups.c.item_id).where(IS_LOOKED_UP).cte("looked_up").prefix_with("MATERIALIZED")
+_place = (
+    sa.select(robot_jobs.c.workspace_id)
+    .join(robot_job_items, _item.job_id == robot_jobs.c.id)
+    .where(_item.id == _looked_up.c.item_id, _of_carrier)
+    .limit(1)
+    .correlate(_looked_up)
+    .lateral("place")
+)
+_looking = (
+    sa.select(_place.c.workspace_id, sa.func.count().label("lookups"))
+    .select_from(_looked_up.join(_place, sa.true()))
+    .group_by(_place.c.workspace_id)
+    .subquery("looking")
+)
+# What presented the key says to what it is limited; the system role itself is not.
+_may_be_claimed = sa.func.coalesce(
+    sa.bindparam("carrier", type_=sa.Text()) == sa.func.any(sa.func.app_carriers(type_=pg.ARRAY(sa.Text()))), sa.true()
+)
+
+
 def _in_turn(waiting: sa.Subquery) -> sa.Select[uuid.UUID]:
     some = (
         sa.select(_leased.c.id)
@@ -96,7 +120,13 @@ def _in_turn(waiting: sa.Subquery) -> sa.Select[uuid.UUID]:
         .limit(LEASES_AT_MOST)
         .subquery("some")
     )
-    leases = sa.select(sa.func.count()).select_from(some).correlate(waiting).scalar_subquery()
+    shipments = sa.select(sa.func.count()).select_from(some).correlate(waiting).scalar_subquery()
+    leases = shipments + sa.func.coalesce(_looking.c.lookups, 0)
+    # A probe is given out when nobody works with the account any more: until then it has nothing to give.
+    is_open_to_claims = sa.or_(
+        carrier_accounts.c.carrier.is_(None),
+        sa.and_(CAN_BE_CLAIMED, sa.or_(carrier_accounts.c.paused_at.is_(None), leases == 0)),
+    )
 
     def of_account(table: sa.Table) -> sa.ColumnElement[bool]:
         return sa.and_(
@@ -108,9 +138,11 @@ def _in_turn(waiting: sa.Subquery) -> sa.Select[uuid.UUID]:
         sa.select(waiting.c.workspace_id)
         .outerjoin(carrier_accounts, of_account(carrier_accounts))
         .outerjoin(carrier_configs, of_account(carrier_configs))
+        .outerjoin(_looking, _looking.c.workspace_id == waiting.c.workspace_id)
         .where(
+            _may_be_claimed,
             sa.func.coalesce(carrier_configs.c.is_enabled, sa.true()),
-            sa.or_(carrier_accounts.c.carrier.is_(None), CAN_BE_CLAIMED),
+            is_open_to_claims,
             leases < sa.func.coalesce(carrier_configs.c.max_concurrent_leases, 1),
         )
         .order_by(carrier_accounts.c.last_claimed_at.asc().nulls_first(), waiting.c.workspace_id)

@@ -7,11 +7,14 @@ from typing import Annotated, Self
 
 import strawberry
 
+import domain.accounts
+import domain.carrier_configs
 import domain.claims
 import domain.credentials
 import domain.robot_jobs
 from domain.carriers import Carrier
-from domain.robot_jobs import ClaimPurpose, HeldBack, HeldLease, LeaseState, ReleaseReason, ReleaseState
+from domain.errors import DomainError
+from domain.robot_jobs import ClaimedItems, ClaimPurpose, HeldBack, HeldLease, LeaseState, ReleaseReason, ReleaseState
 from domain.robot_jobs.leases import LEASES_AT_ONCE
 from schema.access import OPERATORS, REPORTERS, ROBOTS, mutation, transaction
 from schema.carrier_configs import CredentialKeysMissing, CredentialsUnreadable
@@ -236,6 +239,33 @@ ResolveUnknownOutcomeResult = Annotated[
 ]
 
 
+async def _claim(
+    info: Info, asked: ClaimJobItemsInput, workspace_id: uuid.UUID | None
+) -> tuple[uuid.UUID, domain.claims.Claim]:
+    """In which workspace, and what; a transaction of its own."""
+    async with transaction(info, workspace_id) as work:
+        claim = await domain.claims.claim_with_credentials(
+            work.connection,
+            info.context.key_ring,
+            asked.carrier,
+            workspace_id=work.membership.workspace_id,
+            claimed_by=work.membership.user_id,
+            purpose=asked.purpose,
+            claim_id=parse_id("claimId", asked.claim_id) if asked.claim_id is not None else None,
+            limit=asked.limit,
+            lease_s=asked.lease_seconds,
+            breaker=info.context.breaker,
+        )
+        for job in claim.claimed.jobs:
+            work.announce(job)
+    return work.membership.workspace_id, claim
+
+
+async def _pass_by(info: Info, carrier: Carrier, workspace_id: uuid.UUID) -> None:
+    async with transaction(info, workspace_id) as work:
+        await domain.accounts.pass_by(work.connection, workspace_id, carrier)
+
+
 @strawberry.type
 class LeaseMutations:
     @mutation(
@@ -257,26 +287,23 @@ class LeaseMutations:
             lookups=input.purpose is ClaimPurpose.LOOK_UP,
             claim_id=claim_id,
         )
-        claimed = None
+        claimed: domain.claims.Claim | None = None
+        refusal: DomainError | None = None
         for workspace_id in await info.context.workspaces_in_turn(list_in_turn):
-            async with transaction(info, workspace_id) as work:
-                claimed = await domain.claims.claim_with_credentials(
-                    work.connection,
-                    info.context.key_ring,
-                    input.carrier,
-                    workspace_id=work.membership.workspace_id,
-                    claimed_by=work.membership.user_id,
-                    purpose=input.purpose,
-                    claim_id=claim_id,
-                    limit=input.limit,
-                    lease_s=input.lease_seconds,
-                    breaker=info.context.breaker,
-                )
-                for job in claimed.claimed.jobs:
-                    work.announce(job)
-            if claimed.claimed.items:
-                info.context.answer_in(work.membership.workspace_id)
-                return ClaimJobItemsSuccess.from_domain(claimed, work.membership.workspace_id, input.lease_seconds)
+            try:
+                claimed_in, claimed = await _claim(info, input, workspace_id)
+            except (domain.credentials.CredentialsUnreadable, domain.carrier_configs.CredentialKeysMissing) as error:
+                refusal = error  # that shop must wait, but no other
+            except domain.carrier_configs.CarrierConfigDisabled:  # this very moment; the next claim says so
+                claimed = domain.claims.Claim(ClaimedItems([], [], HeldBack.CARRIER_DISABLED), None)
+            else:
+                if claimed.claimed.items:
+                    info.context.answer_in(claimed_in)
+                    return ClaimJobItemsSuccess.from_domain(claimed, claimed_in, input.lease_seconds)
+            if workspace_id is not None:
+                await _pass_by(info, input.carrier, workspace_id)
+        if refusal is not None and claimed is None:
+            raise refusal
         return ClaimJobItemsSuccess.from_domain(claimed, None, input.lease_seconds)
 
     @mutation(

@@ -1,5 +1,6 @@
 """A key of the installation serves workspaces in turn: one tenant's crowd does not starve another's few."""
 
+import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -7,16 +8,19 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.database import owner_engine
+from domain.accounts import Breaker
 from domain.api_keys import revoke_api_key
 from domain.base import new_id
 from domain.carriers import Carrier
-from domain.robot_jobs import ErrorType, ReleaseReason
-from domain.workspaces import enter_as_owner
+from domain.envelopes import KeyRing
+from domain.robot_jobs import ClaimPurpose, ErrorType, ReleaseReason, list_workspaces_in_turn
+from domain.workspaces import enter_all_workspaces, enter_as_owner
 from tests.conftest import Database
 from tests.schema import documents as d
 from tests.schema.caller import Api, Caller
 from tests.tenants import Tenant, make_installation_key, make_tenant
 
+LOST_KEYS = KeyRing({1: b"nobody has this key any more, alas"[:32]})
 SANDBOX = "SANDBOX"  # nothing else in the tests' database is for it
 
 
@@ -113,6 +117,80 @@ async def test_who_is_busy_or_paused_or_switched_off_is_passed_by(robot: Caller,
     assert (workspace_id, len(leases)) == (str(busy.workspace_id), 1)
     assert await claim(robot) == (None, [])
     await finish(robot, workspace_id, leases)
+
+
+async def test_a_shop_whose_password_cannot_be_read_keeps_no_other_waiting(
+    robot: Caller, tenants: list[Tenant]
+) -> None:
+    broken, well, _ = tenants
+    for tenant in (broken, well):
+        await tenant.job(items=2, carrier=Carrier.SANDBOX)
+    await broken.configure(carrier=Carrier.SANDBOX, password="secret", key_ring=LOST_KEYS)
+
+    workspace_id, leases = await claim(robot)
+
+    assert workspace_id == str(well.workspace_id)
+    assert (await robot.do(d.CLAIM, carrier=SANDBOX))["__typename"] == "CredentialsUnreadable"
+    await finish(robot, workspace_id, leases)
+
+
+async def test_a_shop_that_has_nothing_to_give_after_all_lets_the_others_go_first(
+    robot: Caller, tenants: list[Tenant]
+) -> None:
+    broken, *others = tenants
+    await broken.job(items=1, carrier=Carrier.SANDBOX)
+    await broken.configure(carrier=Carrier.SANDBOX, password="secret", key_ring=LOST_KEYS)
+    await robot.do(d.CLAIM, carrier=SANDBOX)
+    for tenant in others:
+        await tenant.job(items=1, carrier=Carrier.SANDBOX)
+
+    served = await in_turn(broken)
+
+    assert set(served[:2]) == {tenant.workspace_id for tenant in others}
+    assert served[2:] == [broken.workspace_id]
+
+
+async def test_a_key_that_is_limited_to_other_carriers_is_served_nothing(
+    api: Api, database: Database, tenants: list[Tenant]
+) -> None:
+    await tenants[0].job(items=1, carrier=Carrier.SANDBOX)
+    created = await make_installation_key(database.urls, carriers=[Carrier.COORDINADORA])
+
+    assert await claim(api.robot(created.secret)) == (None, [])
+
+
+async def test_an_account_that_pauses_has_no_turn_before_nobody_works_with_it(
+    tenants: list[Tenant],
+) -> None:
+    paused, *_ = tenants
+    await paused.configure(carrier=Carrier.SANDBOX, max_concurrent_leases=3)
+    await paused.job(items=3, carrier=Carrier.SANDBOX)
+    first, second = (await paused.claim(2, carrier=Carrier.SANDBOX)).items
+    await paused.release(first, reason=ReleaseReason.PORTAL_UNAVAILABLE, breaker=Breaker(errors=1))
+    await paused.make_probe_due()
+
+    assert await in_turn(paused) == []
+    await paused.release(second)
+    assert await in_turn(paused) == [paused.workspace_id]
+
+
+async def test_an_account_that_is_busy_with_look_ups_has_no_turn(tenants: list[Tenant]) -> None:
+    busy, *_ = tenants
+    await busy.job(items=2, carrier=Carrier.SANDBOX)
+    [item] = (await busy.claim(carrier=Carrier.SANDBOX)).items
+    await busy.mark(item)
+    await busy.fail(item, error_type=ErrorType.TIMEOUT)
+    [looked_up] = (await busy.claim(carrier=Carrier.SANDBOX, purpose=ClaimPurpose.LOOK_UP)).items
+
+    assert await in_turn(busy) == []
+    await busy.release(looked_up)
+    assert await in_turn(busy) == [busy.workspace_id]
+
+
+async def in_turn(tenant: Tenant) -> list[uuid.UUID]:
+    async with tenant.engine.begin() as connection:
+        await enter_all_workspaces(connection)
+        return await list_workspaces_in_turn(connection, Carrier.SANDBOX)
 
 
 async def test_a_key_of_the_installation_that_names_a_workspace_is_served_there_alone(
