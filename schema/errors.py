@@ -73,7 +73,7 @@ describe(
     INVALID_TRANSITION="The job cannot go from its state to that one; `job` shows it.",
     ITEMS_NOT_RETRYABLE="Some items cannot be retried; `refused` says why for each.",
     LEASE_LOST="The lease has run out, was taken away or has ended: let go of the item.",
-    ORDER_SHIPPED_MEANWHILE="The item's order got a tracking number meanwhile, or an earlier try did: do not submit it.",
+    ORDER_SHIPPED_MEANWHILE="The order got a tracking number meanwhile, or an earlier try did: do not submit it.",
     OUTCOME_NOT_OPEN="It is known how the item, or that attempt of it, ended; nothing changed.",
     NUMBER_ALREADY_RESERVED="Another try with the account has reserved the number: take a higher one.",
     ACCOUNT_NOT_PAUSED="Robots are not kept from the account; there is nothing to resume.",
