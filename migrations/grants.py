@@ -51,7 +51,7 @@ SYSTEM_GRANTS = {
     "robot_job_items": (
         "SELECT, UPDATE (status, attempt, retry_count, tracking_number, carrier_guide_number, error_type,"
         " error_message, outcome_unknown, closed_by, review_reason, started_at, completed_at, updated_at,"
-        " lease_token, leased_by, lease_expires_at, submitted_at, claim_id)"
+        " lease_token, leased_by, lease_expires_at, claim_id)"
     ),
     "robot_job_attempts": "SELECT, INSERT, UPDATE (late_results, late_result_at, robot, steps)",
     "events": "SELECT, INSERT, DELETE",
