@@ -271,5 +271,5 @@ async def test_the_server_closes_what_no_robot_may_take_and_wakes_who_follows(po
 
     await Sweeps(pool, [], told.append).sweep(sweep)
 
-    assert told == [in_hand.job.id, tenant.workspace_id]
+    assert {in_hand.job.id, tenant.workspace_id} <= set(told)
     assert sweep.every_s == 60

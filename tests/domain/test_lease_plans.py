@@ -9,7 +9,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from domain.carriers import Carrier
-from domain.robot_jobs import HeldLease, claim_job_items, end_expired_leases, list_workspaces_in_turn, renew_leases
+from domain.orders import orders
+from domain.robot_jobs import (
+    HeldLease,
+    claim_job_items,
+    close_unclaimable_items,
+    end_expired_leases,
+    list_workspaces_in_turn,
+    renew_leases,
+)
 from domain.workspaces import Role, enter_all_workspaces, enter_workspace
 from tests.conftest import Database
 from tests.domain.ledger import counted_statements
@@ -135,6 +143,29 @@ async def test_renewals_and_sweeps_look_at_what_is_leased_alone(full: tuple[Tena
     assert (len(renewing), len(sweeping)) == (1, 5)
     assert max(*renewing.values(), *sweeping.values()) <= 200, (renewing, sweeping)
     assert in_hand.job.id == claimed[0].job_id
+
+
+async def test_what_no_robot_may_take_is_found_among_what_waits(full: tuple[Tenant, JobInHand]) -> None:
+    tenant, in_hand = full
+
+    async def ship_otherwise(number: str | None) -> None:
+        async with tenant.work() as connection:
+            shipped = sa.update(orders).where(orders.c.id == in_hand.items[-1].order_id)
+            await connection.execute(shipped.values(tracking_number=number))
+
+    async def sweep(connection: AsyncConnection) -> None:
+        assert (await close_unclaimable_items(connection)).count == 1
+
+    while (await tenant.close_unclaimable()).has_more:
+        pass  # what other tests have left
+    await ship_otherwise("PED-1")
+    try:
+        looked_at = await _explained(tenant, enter_all_workspaces, sweep)
+    finally:
+        await ship_otherwise(None)
+
+    assert len(looked_at) == 5, "what is due, jobs, items, close, write"
+    assert max(looked_at.values()) <= 200, looked_at
 
 
 async def test_what_a_claim_takes_does_not_grow_with_it(tenant: Tenant) -> None:
