@@ -129,11 +129,14 @@ class Server:
 
 
 @asynccontextmanager
-async def running_server(*options: str, **settings: str) -> AsyncIterator[Server]:
-    """`robot-jobs serve` with those options and settings, ready; killed hard at the end."""
+async def running_server(*options: str, module: Sequence[str] = ("api",), **settings: str) -> AsyncIterator[Server]:
+    """`robot-jobs serve` with those options and settings, ready; killed hard at the end.
+
+    `module`: another way to start it, with its arguments.
+    """
     with tempfile.TemporaryDirectory(prefix="robot-jobs-server-") as folder:
         output, log = Path(folder) / "output", Path(folder) / "log"
-        process = _start(options, settings, output, log)
+        process = _start([*module, "serve", *options], settings, output, log)
         try:
             url = await _address(process, output, log)
             async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_S, trust_env=False) as http:
@@ -144,10 +147,10 @@ async def running_server(*options: str, **settings: str) -> AsyncIterator[Server
             process.wait()
 
 
-def _start(options: Sequence[str], settings: Mapping[str, str], output: Path, log: Path) -> "subprocess.Popen[bytes]":
+def _start(command: Sequence[str], settings: Mapping[str, str], output: Path, log: Path) -> "subprocess.Popen[bytes]":
     with output.open("wb") as stdout, log.open("wb") as stderr:
         return subprocess.Popen(
-            [sys.executable, "-m", "api", "serve", *options],
+            [sys.executable, "-m", *command],
             cwd=ROOT,
             env=environment(**settings),
             stdin=subprocess.DEVNULL,
