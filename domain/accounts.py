@@ -229,6 +229,9 @@ IS_TROUBLED = sa.or_(_account.portal_errors > 0, _account.paused_at.is_not(None)
 # ---------------------------------------------------------------------------------------------- what claims ask
 
 
+WAITS_FOR_SOMEBODY = sa.and_(_is_for_login, sa.not_(_account.is_probing))
+"""The login was refused, and no probe is out: nobody may log in."""
+
 # A probe that waits for a person has no time: that is "no", not "unknown".
 CAN_BE_CLAIMED = sa.or_(
     _account.paused_at.is_(None), sa.func.coalesce(_account.probe_at <= sa.func.statement_timestamp(), sa.false())

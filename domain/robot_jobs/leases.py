@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.accounts import CAN_BE_CLAIMED, Breaker, carrier_accounts, note_claim
+from domain.accounts import CAN_BE_CLAIMED, WAITS_FOR_SOMEBODY, Breaker, carrier_accounts, note_claim
 from domain.base import array_parameter
 from domain.carrier_configs import carrier_configs
 from domain.carriers import Carrier
@@ -84,7 +84,8 @@ async def claim_job_items(
     """
     check_claim(limit=limit, lease_s=lease_s)
     await lock_account(connection, carrier, workspace_id=workspace_id)
-    again = {"of_claim": claim_id, "of_robot": claimed_by, "lease": seconds(lease_s)}
+    account = {"workspace_id": workspace_id, "carrier": carrier.value}
+    again = account | {"of_claim": claim_id, "of_robot": claimed_by, "lease": seconds(lease_s)}
     if claim_id is not None and (rows := (await connection.execute(_LEASE_AGAIN, again)).all()):
         items = sorted((RobotJobItem.from_row(row) for row in rows), key=_by_job)
         return ClaimedItems(items, [], await held_back_by_pause(connection, carrier, workspace_id=workspace_id))
@@ -312,6 +313,14 @@ _LEASE = (
 )
 
 
+# Another robot may have met since that the login is refused: who asks again has not logged in yet.
+MAY_LOG_IN = sa.not_(
+    sa.exists().where(
+        carrier_accounts.c.workspace_id == sa.bindparam("workspace_id", type_=sa.Uuid()),
+        carrier_accounts.c.carrier == sa.bindparam("carrier", type_=sa.Text()),
+        WAITS_FOR_SOMEBODY,
+    )
+)
 # The same robot asks again because it was not answered; what it has marked as submitted it has had.
 _LEASE_AGAIN = (
     sa.update(robot_job_items)
@@ -319,6 +328,7 @@ _LEASE_AGAIN = (
         _item.claim_id == sa.bindparam("of_claim", type_=sa.Uuid()),
         _item.leased_by == sa.bindparam("of_robot", type_=sa.Text()),
         _item.submitted_at.is_(None),
+        MAY_LOG_IN,
     )
     .values(lease_expires_at=sa.func.clock_timestamp() + sa.bindparam("lease", type_=sa.Interval()))
     .returning(robot_job_items)

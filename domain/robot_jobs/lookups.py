@@ -13,7 +13,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.accounts import Breaker, note_claim
 from domain.base import array_parameter
 from domain.carriers import Carrier
-from domain.robot_jobs.leases import ClaimedItems, check_claim, find_room, held_back_by_pause, lock_account, seconds
+from domain.robot_jobs.leases import (
+    MAY_LOG_IN,
+    ClaimedItems,
+    check_claim,
+    find_room,
+    held_back_by_pause,
+    lock_account,
+    seconds,
+)
 from domain.robot_jobs.tables import RobotJobItem, robot_job_items, robot_job_lookups, robot_jobs
 
 RETRY_AFTER_S_AT_MOST = 86_400
@@ -43,7 +51,8 @@ async def claim_lookups(
     """
     check_claim(limit=limit, lease_s=lease_s)
     await lock_account(connection, carrier, workspace_id=workspace_id)
-    again = {"of_claim": claim_id, "of_robot": claimed_by, "lease": seconds(lease_s)}
+    account = {"workspace_id": workspace_id, "carrier": carrier.value}
+    again = account | {"of_claim": claim_id, "of_robot": claimed_by, "lease": seconds(lease_s)}
     if claim_id is not None and (rows := (await connection.execute(_LEASE_AGAIN, again)).all()):
         return ClaimedItems(
             [_under_lease(RobotJobItem.from_values(*row[4:]), row) for row in rows],
@@ -146,6 +155,7 @@ _LEASE_AGAIN = (
         _item.id == _lookup.item_id,
         _item.attempt == _lookup.attempt,
         _item.outcome_unknown,
+        MAY_LOG_IN,
     )
     .values(lease_expires_at=sa.func.clock_timestamp() + sa.bindparam("lease", type_=sa.Interval()))
     .returning(_lookup.item_id, _lookup.lease_token, _lookup.leased_by, _lookup.lease_expires_at, robot_job_items)

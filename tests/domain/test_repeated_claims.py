@@ -80,3 +80,17 @@ async def test_a_look_up_is_brought_again_too(tenant: Tenant) -> None:
     assert (again.id, again.lease_token) == (item.id, first.lease_token)
     await tenant.resolve(item, found="101")
     assert (await tenant.claim(purpose=ClaimPurpose.LOOK_UP, claim_id=claim_id)).items == []
+
+
+async def test_a_claim_asked_again_brings_nothing_when_another_robot_has_met_a_refused_login(tenant: Tenant) -> None:
+    await tenant.configure(max_concurrent_leases=2)
+    await tenant.job(items=2)
+    claim_id = new_id()
+    [unanswered] = (await tenant.claim(claim_id=claim_id)).items
+    [refused] = (await tenant.claim(robot="another")).items
+    await tenant.release(refused, reason=ReleaseReason.LOGIN_REFUSED)
+
+    again = await tenant.claim(claim_id=claim_id)
+
+    assert (again.items, again.held_back) == ([], HeldBack.ACCOUNT_PAUSED)
+    assert await tenant.item(unanswered) == unanswered, "its lease is no longer than it was"
