@@ -26,31 +26,17 @@ async def list_workspaces_in_turn(
 ) -> list[uuid.UUID]:
     """Where something may be claimed now, the longest forgotten first, at most ten; two statements at most.
 
-    If the claim of that id has brought something already, there alone.  A claim looks again, for others claim at the
-    same time.  For the system role (`enter_all_workspaces`); nowhere for a key that was presented before and is
-    limited to other carriers.
+    If the claim of that id has brought something already, there alone.  Nowhere for a key that was presented before and
+    is limited to other carriers.  A claim looks again, for others claim at the same time.  For the system role
+    (`enter_all_workspaces`).
     """
     if claim_id is not None:
-        before = await connection.scalars(_LOOKED_UP if lookups else _CLAIMED, {"claim_id": claim_id})
+        earlier = {"claim_id": claim_id, "carrier": carrier.value}
+        before = await connection.scalars(_LOOKED_UP_BEFORE if lookups else _CLAIMED_BEFORE, earlier)
         if workspace_ids := list(before.all()):
             return workspace_ids
     found = await connection.scalars(_LOOKUPS if lookups else _SHIPMENTS, {"carrier": carrier.value})
     return list(found.all())
-
-
-_CLAIMED = (
-    sa.select(robot_jobs.c.workspace_id)
-    .join(robot_job_items, _item.job_id == robot_jobs.c.id)
-    .where(_item.claim_id == sa.bindparam("claim_id", type_=sa.Uuid()))
-    .distinct()
-)
-_LOOKED_UP = (
-    sa.select(robot_jobs.c.workspace_id)
-    .join(robot_job_items, _item.job_id == robot_jobs.c.id)
-    .join(robot_job_lookups, robot_job_lookups.c.item_id == _item.id)
-    .where(robot_job_lookups.c.claim_id == sa.bindparam("claim_id", type_=sa.Uuid()))
-    .distinct()
-)
 
 
 # Active jobs are few however many there have been; what waits in them is found in the index of pending items.
@@ -151,3 +137,16 @@ def _in_turn(waiting: sa.Subquery) -> sa.Select[uuid.UUID]:
 
 
 _SHIPMENTS, _LOOKUPS = _in_turn(_with_pending), _in_turn(_with_unknown)
+_CLAIMED_BEFORE = (
+    sa.select(robot_jobs.c.workspace_id)
+    .join(robot_job_items, _item.job_id == robot_jobs.c.id)
+    .where(_item.claim_id == sa.bindparam("claim_id", type_=sa.Uuid()), _of_carrier, _may_be_claimed)
+    .distinct()
+)
+_LOOKED_UP_BEFORE = (
+    sa.select(robot_jobs.c.workspace_id)
+    .join(robot_job_items, _item.job_id == robot_jobs.c.id)
+    .join(robot_job_lookups, robot_job_lookups.c.item_id == _item.id)
+    .where(robot_job_lookups.c.claim_id == sa.bindparam("claim_id", type_=sa.Uuid()), _of_carrier, _may_be_claimed)
+    .distinct()
+)

@@ -240,7 +240,7 @@ ResolveUnknownOutcomeResult = Annotated[
 
 
 async def _claim(
-    info: Info, asked: ClaimJobItemsInput, workspace_id: uuid.UUID | None
+    info: Info, asked: ClaimJobItemsInput, workspace_id: uuid.UUID | None, claim_id: uuid.UUID | None
 ) -> tuple[uuid.UUID, domain.claims.Claim]:
     """In which workspace, and what; a transaction of its own."""
     async with transaction(info, workspace_id) as work:
@@ -251,7 +251,7 @@ async def _claim(
             workspace_id=work.membership.workspace_id,
             claimed_by=work.membership.user_id,
             purpose=asked.purpose,
-            claim_id=parse_id("claimId", asked.claim_id) if asked.claim_id is not None else None,
+            claim_id=claim_id,
             limit=asked.limit,
             lease_s=asked.lease_seconds,
             breaker=info.context.breaker,
@@ -291,7 +291,7 @@ class LeaseMutations:
         refusal: DomainError | None = None
         for workspace_id in await info.context.workspaces_in_turn(list_in_turn):
             try:
-                claimed_in, claimed = await _claim(info, input, workspace_id)
+                claimed_in, claimed = await _claim(info, input, workspace_id, claim_id)
             except (domain.credentials.CredentialsUnreadable, domain.carrier_configs.CredentialKeysMissing) as error:
                 refusal = error  # that shop must wait, but no other
             except domain.carrier_configs.CarrierConfigDisabled:  # this very moment; the next claim says so
