@@ -57,6 +57,7 @@ carrier_accounts = sa.Table(
         server_default=sa.false(),
         comment="An item was given out to see whether all is well again.",
     ),
+    timestamp("login_worked_at", nullable=True, comment="Null: not yet since it was set or changed."),
     one_of("carrier", Carrier),
     one_of("pause_reason", PauseReason),
     sa.CheckConstraint("portal_errors >= 0 AND probes >= 0", name="counts_positive"),
@@ -200,10 +201,10 @@ _NOTE_WORKS = (
     sa.update(carrier_accounts)
     .where(
         _of_account,
-        sa.or_(_account.portal_errors > 0, _account.paused_at.is_not(None)),
+        sa.or_(_account.portal_errors > 0, _account.paused_at.is_not(None), _account.login_worked_at.is_(None)),
         sa.or_(sa.not_(_is_for_login), _account.is_probing),
     )
-    .values(portal_errors=0, **_NO_PAUSE)
+    .values(portal_errors=0, login_worked_at=sa.func.clock_timestamp(), **_NO_PAUSE)
 )
 _PAUSE_FOR_LOGIN = (
     sa.update(carrier_accounts)
@@ -222,7 +223,7 @@ _END_PROBE = (
     .values(is_probing=False, probe_at=sa.func.clock_timestamp())
 )
 
-IS_TROUBLED = sa.or_(_account.portal_errors > 0, _account.paused_at.is_not(None))
+IS_TROUBLED = sa.or_(_account.portal_errors > 0, _account.paused_at.is_not(None), _account.login_worked_at.is_(None))
 """Whether `note_portal_works` has something to do."""
 
 
@@ -311,8 +312,19 @@ async def resume_carrier_account(connection: AsyncConnection, carrier: Carrier) 
 
 
 async def try_changed_login(connection: AsyncConnection, carrier: Carrier) -> None:
-    """The login was changed: if the account pauses, a single item is tried at once."""
-    await connection.execute(_RESUME, {"of_carrier": carrier.value})
+    """The login was changed: a single item is tried at once, also if the account pauses, before there are more."""
+    await connection.execute(_TRY_LOGIN, {"of_carrier": carrier.value})
+
+
+_TRY_LOGIN = (
+    sa.update(carrier_accounts)
+    .where(_account.carrier == sa.bindparam("of_carrier", type_=sa.Text()))
+    .values(
+        login_worked_at=None,
+        probe_at=sa.case((_account.paused_at.is_not(None), sa.func.clock_timestamp()), else_=_account.probe_at),
+        is_probing=False,
+    )
+)
 
 
 _RESUME = (

@@ -94,7 +94,8 @@ describe(
     "HeldBack",
     "Why a claim brought less than was asked for.",
     CARRIER_DISABLED="The workspace's config has this carrier switched off.",
-    ACCOUNT_BUSY="The account has as many leases as its config allows; claim again when one has ended.",
+    ACCOUNT_BUSY="The account has as many leases as its config allows, or one while its login is new; claim again when "
+    "one has ended.",
     ACCOUNT_PAUSED="Robots leave the account alone: `pause` of its config, and of its jobs, says why.",
 )
 describe(

@@ -75,7 +75,8 @@ async def claim_job_items(
 ) -> ClaimedItems:
     """Lease up to `limit` pending items of that carrier for so many seconds, those of the oldest jobs first.
 
-    Never more at once with one login than its config allows (one, when there is no config), none while the config
+    Never more at once with one login than its config allows (one, when there is no config, and until a login that was
+    set or changed has worked), none while the config
     is switched off or the account pauses (a probe that is due: one), and none whose order has meanwhile got a
     tracking number, or that an earlier try may have shipped (`close_unclaimable_items`).  The first item taken up
     starts its job.  What the claim of that id, if one is named, has brought the same robot before and is not submitted
@@ -131,7 +132,8 @@ async def find_room(connection: AsyncConnection, carrier: Carrier, *, workspace_
         return Room(0, HeldBack.ACCOUNT_PAUSED)
     if login.is_paused:
         return Room(1, HeldBack.ACCOUNT_PAUSED, is_probe=True)
-    free = max(0, min(wanted, login.max_concurrent_leases - login.leases))
+    at_once = 1 if login.is_untried else login.max_concurrent_leases
+    free = max(0, min(wanted, at_once - login.leases))
     return Room(free, HeldBack.ACCOUNT_BUSY if free < wanted else None)
 
 
@@ -201,7 +203,9 @@ _of_account = sa.and_(
 # Literals, not parameters: whoever plans it must see that the partial indexes hold what is asked for.
 IS_ACTIVE = sa.text("robot_jobs.status IN ('pending', 'processing')")
 _config = (
-    sa.select(carrier_configs.c.is_enabled, carrier_configs.c.max_concurrent_leases)
+    sa.select(
+        carrier_configs.c.is_enabled, carrier_configs.c.max_concurrent_leases, carrier_configs.c.password_updated_at
+    )
     .where(
         carrier_configs.c.workspace_id == sa.bindparam("workspace_id", type_=sa.Uuid()),
         carrier_configs.c.carrier == sa.bindparam("carrier", type_=sa.Text()),
@@ -228,7 +232,11 @@ _looked_up = (
     .scalar_subquery()
 )
 _pause = (
-    sa.select(carrier_accounts.c.paused_at.is_not(None).label("is_paused"), CAN_BE_CLAIMED.label("can_be_claimed"))
+    sa.select(
+        carrier_accounts.c.paused_at.is_not(None).label("is_paused"),
+        CAN_BE_CLAIMED.label("can_be_claimed"),
+        carrier_accounts.c.login_worked_at,
+    )
     .where(
         carrier_accounts.c.workspace_id == sa.bindparam("workspace_id", type_=sa.Uuid()),
         carrier_accounts.c.carrier == sa.bindparam("carrier", type_=sa.Text()),
@@ -246,6 +254,11 @@ _ACCOUNT = sa.select(
         .scalar_subquery()
         + _looked_up
     ).label("leases"),
+    # n robots would try a wrong password n times at once, and lock the account.
+    sa.and_(
+        sa.select(_config.c.password_updated_at).scalar_subquery().is_not(None),
+        sa.select(_pause.c.login_worked_at).scalar_subquery().is_(None),
+    ).label("is_untried"),
     sa.func.coalesce(sa.select(_pause.c.is_paused).scalar_subquery(), sa.false()).label("is_paused"),
     sa.func.coalesce(sa.select(_pause.c.can_be_claimed).scalar_subquery(), sa.true()).label("can_be_claimed"),
 )

@@ -152,6 +152,12 @@ def _create_accounts() -> None:
             nullable=False,
             comment="An item was given out to see whether all is well again.",
         ),
+        sa.Column(
+            "login_worked_at",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="Null: not yet since it was set or changed.",
+        ),
         sa.CheckConstraint("carrier IN ('coordinadora', 'sandbox')", name=op.f("ck_carrier_accounts_carrier_known")),
         sa.CheckConstraint(
             "pause_reason IN ('login_refused', 'portal_errors')", name=op.f("ck_carrier_accounts_pause_reason_known")

@@ -8,6 +8,7 @@ from domain.accounts import AccountNotPaused, Breaker, PauseReason, find_account
 from domain.carriers import Carrier
 from domain.robot_jobs import ErrorType, HeldBack, ReleaseReason, ReleaseState
 from domain.workspaces import Role
+from tests.domain.secrets import upsert
 from tests.tenants import Tenant
 
 SOON = Breaker(errors=3, probe_after_s=0.001)
@@ -173,6 +174,20 @@ async def test_only_one_probe_at_a_time(tenant: Tenant) -> None:
     first, second = await tenant.claim(5, breaker=breaker), await tenant.claim(5, breaker=breaker)
 
     assert (len(first.items), len(second.items)) == (1, 0)
+
+
+async def test_a_login_that_was_set_or_changed_is_tried_once_however_many_may_work_at_once(tenant: Tenant) -> None:
+    await tenant.job(items=4)
+    for password in ("first", "second"):
+        await upsert(tenant, username="shop", password=password, max_concurrent_leases=5)
+        first, others = await tenant.claim(2), await tenant.claim(2)
+        assert (len(first.items), len(others.items), others.held_back) == (1, 0, HeldBack.ACCOUNT_BUSY)
+
+        await tenant.succeed(first.items[0])
+
+        released = (await tenant.claim(2)).items
+        assert len(released) == 2
+        await tenant.release(*released)
 
 
 async def test_nothing_is_resumed_that_does_not_pause(tenant: Tenant) -> None:

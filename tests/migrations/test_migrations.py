@@ -227,7 +227,7 @@ async def test_one_plain_role_can_own_everything_and_still_obeys_the_policies(on
     await works(one_role)
 
     async with one_role.as_superuser().connect() as connection:
-        assert await count(connection, "robot_jobs") == 1
+        assert await count(connection, "robot_jobs") == 3
     async with one_role.as_app().connect() as connection:
         for table in ("orders", "robot_jobs", "robot_job_items", "robot_job_attempts", "events", "workspaces"):
             assert await count(connection, table) == 0, f"{table}: nobody has entered a workspace"

@@ -20,7 +20,13 @@ from clients.robot.main import assembled_robot
 from clients.robot.metrics import Metrics
 from clients.robot.options import RobotOptions
 from clients.robot.robot import Robot
-from domain.accounts import carrier_accounts, resume_carrier_account
+from domain.accounts import (
+    Breaker,
+    carrier_accounts,
+    note_claim,
+    note_portal_works,
+    resume_carrier_account,
+)
 from domain.carrier_configs import ShippingDefaultsChanges
 from domain.carriers import Carrier
 from domain.robot_jobs import RobotJobItem, cancel_robot_job, mark_item_submitting
@@ -212,6 +218,9 @@ class Workshop:
 @asynccontextmanager
 async def open_workshop(gate: Gate, shop: Tenant, folder: Path) -> AsyncIterator[Workshop]:
     await upsert(shop, username="tienda", password=PASSWORD, max_concurrent_leases=10)
+    async with shop.work(Role.ROBOT) as connection:  # it has worked before, so more than one item is given out at once
+        await note_claim(connection, shop.workspace_id, Carrier.COORDINADORA, is_probe=False, breaker=Breaker())
+        await note_portal_works(connection, shop.workspace_id, Carrier.COORDINADORA)
     portal = ScriptedPortal(folder / "portal.db")
     workshop = Workshop(gate, shop, folder, portal, (await shop.key()).secret)
     try:
