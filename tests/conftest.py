@@ -110,6 +110,38 @@ async def other_tenant(database: Database, engine: AsyncEngine) -> Tenant:
     return await make_tenant(database.urls, engine)
 
 
+@pytest.fixture(scope="session")
+async def served_urls(
+    postgres: EmbeddedPostgres, template: str, superuser: AsyncEngine, worker_id: str
+) -> AsyncIterator[DatabaseUrls]:
+    """A migrated database for the shared servers."""
+    name = f"served_{worker_id}"
+    async with superuser.connect() as connection:
+        await connection.execute(sa.text(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER_ROLE}"))
+    yield DatabaseUrls(postgres.url(APP_ROLE, name), postgres.url(OWNER_ROLE, name), is_embedded=True)
+    async with superuser.connect() as connection:
+        await connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture(scope="session")
+async def served_engine(served_urls: DatabaseUrls) -> AsyncIterator[AsyncEngine]:
+    engine = create_async_engine(served_urls.app, pool_size=5, max_overflow=0, connect_args={"timeout": 30})
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+async def shop(served_urls: DatabaseUrls, served_engine: AsyncEngine) -> Tenant:
+    """A workspace of this test's own on the shared servers."""
+    return await make_tenant(served_urls, served_engine)
+
+
+@pytest.fixture
+async def other_shop(served_urls: DatabaseUrls, served_engine: AsyncEngine) -> Tenant:
+    """Another workspace there."""
+    return await make_tenant(served_urls, served_engine)
+
+
 @pytest.fixture
 def reachable_folder() -> Iterator[Path]:
     """A folder that other users may enter, as the server's user must when the tests run as root."""

@@ -6,14 +6,11 @@ from pathlib import Path
 import pytest
 
 from api.database import DatabaseUrls
-from tests.api.conftest import served_engine, served_urls, shop
 from tests.clients.robot.gate import Gate, open_gate
 from tests.clients.robot.workshops import Workshop, open_workshop
 from tests.domain.secrets import KEY_RING
 from tests.servers import Server, running_server, settings_for
 from tests.tenants import Tenant
-
-__all__ = ["served_engine", "served_urls", "shop"]
 
 
 @pytest.fixture(scope="session")
