@@ -25,7 +25,7 @@ demo: .venv/$(if $(BROWSER),.browser,.base) ## Ship the sample orders through th
 	@$(BIN)/robot-jobs demo $(if $(BROWSER),--browser) $(ARGS)
 
 test: .venv/.dev ## Set up and run all tests, shuffled (ARGS="-k retry")
-	@$(BIN)/python -m pytest -n 4 $(ARGS)
+	@$(BIN)/python -m pytest -n 5 --dist worksteal $(ARGS)
 
 check: .venv/.dev ## Formatting, lint, types, layers, schema drift
 	@$(BIN)/ruff format --check .

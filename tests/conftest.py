@@ -6,6 +6,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,7 @@ UNSAFE_BUT_FAST = {
     "synchronous_commit": "off",
     "full_page_writes": "off",
     "autovacuum": "off",
-    "max_connections": "300",
+    "max_connections": "500",
 }
 _REMOVE_WHEN_STOPPED = (
     "import pathlib, shutil, sys, time\n"
@@ -80,6 +81,13 @@ async def superuser(postgres: EmbeddedPostgres) -> AsyncIterator[AsyncEngine]:
 @pytest.fixture
 async def database(postgres: EmbeddedPostgres, template: str, superuser: AsyncEngine) -> AsyncIterator[Database]:
     """A database of this test's own: migrated, with the reference data, and no tenant."""
+    async with made_database(postgres, template, superuser) as database:
+        yield database
+
+
+@asynccontextmanager
+async def made_database(postgres: EmbeddedPostgres, template: str, superuser: AsyncEngine) -> AsyncIterator[Database]:
+    """As long as the block lasts."""
     name = f"test_{uuid.uuid4().hex}"
     async with superuser.connect() as connection:
         await connection.execute(

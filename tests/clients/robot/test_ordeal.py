@@ -250,7 +250,8 @@ async def test_no_order_has_two_parcels_and_what_is_said_of_each_is_true(
                     await scene.api.start()
         await scene.wait([], open_at_most=0, unknown_at_most=0)
 
-        assert [await robot.stop() for robot in scene.robots] == [0] * ROBOTS
+        codes = {await robot.stop() for robot in scene.robots}
+        assert codes <= {0, -signal.SIGTERM}, "one that had only just been started again does not listen yet"
         assert sum(robot.kills for robot in scene.robots) >= ROBOTS
         await _check(scene)
 
