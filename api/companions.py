@@ -67,6 +67,8 @@ class Companions:
         self._home = settings.home
         self._lock: IO[str] | None = None
         self._starting: asyncio.Task[None] | None = None
+        self._listener: socket.socket | None = None
+        """The portal's, held here: its port is nobody else's from the first moment, and stays so while it restarts."""
         self._portal, self._robot = _Child("The sandbox portal"), _Child("The robot")
         self.portal_url = find_portal_url(self._home) if not self._take_lock() else self._settle_address()
 
@@ -76,12 +78,13 @@ class Companions:
 
     async def stop(self, is_hurried: Callable[[], bool]) -> None:
         """The robot first, which may finish the item in hand, then the portal."""
-        if self._starting is None:
-            return
-        self._starting.cancel()
-        await asyncio.gather(self._starting, return_exceptions=True)
-        await self._robot.stop(ROBOT_STOPS_WITHIN_S, is_hurried)
-        await self._portal.stop(PORTAL_STOPS_WITHIN_S, is_hurried)
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
+            await self._robot.stop(ROBOT_STOPS_WITHIN_S, is_hurried)
+            await self._portal.stop(PORTAL_STOPS_WITHIN_S, is_hurried)
+        if self._listener is not None:
+            self._listener.close()
         if self._lock is not None:
             (self._home / _ADDRESS_FILE).unlink(missing_ok=True)
             self._lock.close()
@@ -112,14 +115,17 @@ class Companions:
 
     def _settle_address(self) -> str:
         """The usual port, or a free one if that is taken; told to whoever looks for the portal."""
-        url = f"http://127.0.0.1:{_free_port(PORTAL_PORT)}"
+        self._listener = _listen(PORTAL_PORT)
+        url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         (self._home / _ADDRESS_FILE).write_text(f"{url}\n")
         return url
 
     async def _portal_command(self) -> "_Command":
-        arguments = ["--port", (self.portal_url or "").rpartition(":")[2], "--file", f"{self._home / 'portal.db'}"]
+        assert self._listener is not None, "no address was settled"
+        listener = self._listener.fileno()
+        arguments = ["--listener-fd", f"{listener}", "--file", f"{self._home / 'portal.db'}"]
         arguments += ["--delay-ms", _DIALOG_MS, "--suggestions-ms", f"{_SUGGESTIONS_MS}"]
-        return _Command(["portal", *arguments], tells_when_ready=True)
+        return _Command(["portal", *arguments], passes=(listener,), tells_when_ready=True)
 
     async def _robot_command(self, api_url: str) -> "_Command":
         key = await robot_key(self._urls, self._home)
@@ -137,6 +143,8 @@ class _Command:
 
     arguments: Sequence[str]
     secrets: Mapping[str, str] | None = None
+    passes: Sequence[int] = ()
+    """File descriptors that it inherits."""
     tells_when_ready: bool = False
     """By its first line."""
 
@@ -190,6 +198,7 @@ class _Child:
         self._process = process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "api", *command.arguments, "--ends-with-stdin"),
             env=client_environment(command.secrets or {}),
+            pass_fds=command.passes,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE if command.tells_when_ready else asyncio.subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for the server, which stops them in their order
@@ -201,8 +210,8 @@ class _Child:
         return f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
 
 
-def _free_port(wanted: int) -> int:
+def _listen(wanted: int) -> socket.socket:
     for port in (wanted, 0):
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)) as listener:
-            return int(listener.getsockname()[1])
+        with suppress(OSError):
+            return socket.create_server(("127.0.0.1", port))
     raise SettingsError("no port is free for the sandbox portal")

@@ -90,6 +90,7 @@ def portal(
     delay_ms: Annotated[str, typer.Option(help="Until the dialog; 7000-17000 is like a real one.")] = "300-900",
     guide_after_ms: Annotated[int, typer.Option(min=0, help="Until a parcel gets its guía.")] = 30_000,
     suggestions_ms: Annotated[int, typer.Option(min=0, help="Until cities are suggested.")] = 150,
+    listener_fd: Annotated[int | None, typer.Option("--listener-fd", hidden=True)] = None,
     ends_with_stdin: Annotated[bool, typer.Option("--ends-with-stdin", hidden=True)] = False,
 ) -> None:
     """Serve the sandbox portal, a carrier's web site that ships nothing, until Ctrl-C or SIGTERM."""
@@ -109,7 +110,7 @@ def portal(
             suggestions_delay_s=suggestions_ms / 1_000,
             guide_after_s=guide_after_ms / 1_000,
         )
-        with _listener(host, port) as listener:
+        with socket.socket(fileno=listener_fd) if listener_fd is not None else _listener(host, port) as listener:
             serve_portal(settings, listener, lambda url: typer.echo(f"The sandbox portal listens on {url}/login"))
     except (ValueError, StoreUnusable) as error:
         raise SettingsError(str(error)) from error

@@ -12,8 +12,10 @@ from typing import Any
 import httpx
 import psutil  # type: ignore[import-untyped, unused-ignore]
 
+from api.companions import Companions
 from api.database import DatabaseUrls
 from api.robot_key import NAME, robot_key
+from api.settings import Settings
 from tests.conftest import Database
 from tests.servers import Server, run_command, running_server, settings_for, until
 
@@ -143,6 +145,16 @@ async def until_some_are_shipped(server: Server) -> None:
         return bool((await ask(server, LAST_JOB))["robotJobs"]["nodes"][0]["successCount"] > 2)
 
     await until(are_some)
+
+
+async def test_two_servers_that_start_at_once_never_choose_the_same_address(tmp_path: Path) -> None:
+    urls = DatabaseUrls("", "", is_embedded=False)
+    two = [Companions(Settings(home=tmp_path / name), urls) for name in ("one", "two")]
+    try:
+        assert len({companions.portal_url for companions in two}) == 2
+    finally:
+        for companions in two:
+            await companions.stop(lambda: False)
 
 
 async def test_a_second_server_takes_the_companions_over(database: Database, tmp_path: Path) -> None:

@@ -211,6 +211,8 @@ async def test_operations_of_all_sockets_and_streams_of_a_user_count_together(
     ):
         await first.follow(job_id, operation_id="1")
         await first.follow(job_id, operation_id="2")
+        await first.send({"type": "ping"})
+        assert await first.receive() == {"type": "pong"}
         await second.follow(job_id, operation_id="1")
         await second.follow(job_id, operation_id="2")
         refused = await second.receive()

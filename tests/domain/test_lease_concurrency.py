@@ -62,7 +62,11 @@ async def test_a_claim_waits_until_the_leases_of_another_can_be_counted(tenant: 
     await tenant.job(items=2)
     async with tenant.work(Role.ROBOT) as first:
         claimed = await claim_job_items(
-            first, Carrier.COORDINADORA, workspace_id=tenant.workspace_id, claimed_by="first"
+            first,
+            Carrier.COORDINADORA,
+            workspace_id=tenant.workspace_id,
+            claimed_by="first",
+            lease_s=3_600,  # as `Tenant.claim` has it: a sweep of another test must not find it
         )
         second = asyncio.create_task(tenant.claim())
         await until_blocked(tenant, 1, by=first)
