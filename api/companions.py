@@ -121,7 +121,7 @@ class Companions:
         return url
 
     async def _portal_command(self) -> "_Command":
-        assert self._listener is not None, "no address was settled"
+        assert self._listener is not None  # noqa: S101 -- its address was settled before
         listener = self._listener.fileno()
         arguments = ["--listener-fd", f"{listener}", "--file", f"{self._home / 'portal.db'}"]
         arguments += ["--delay-ms", _DIALOG_MS, "--suggestions-ms", f"{_SUGGESTIONS_MS}"]

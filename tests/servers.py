@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import uuid
@@ -26,6 +25,7 @@ from websockets.typing import Subprotocol
 from api.database import DatabaseUrls
 from api.tokens import Tokens
 from domain.workspaces import Role
+from tests.processes import Process, start, start_cold
 from tests.tenants import Tenant
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,18 +76,16 @@ def settings_for(urls: DatabaseUrls) -> dict[str, str]:
     }
 
 
-def run_command(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+def run_command(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
     """`robot-jobs` with those arguments, to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "api", *arguments],
-        cwd=ROOT,
-        env=environment(**settings),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory(prefix="robot-jobs-command-") as folder:
+        output, log = Path(folder) / "output", Path(folder) / "log"
+        process = start(arguments, environment(**settings), output, log)
+        try:
+            code = process.wait(PATIENCE_S)
+        finally:
+            process.kill()
+        return subprocess.CompletedProcess(list(arguments), code, output.read_text(), log.read_text())
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +94,7 @@ class Server:
 
     url: str
     http: httpx.AsyncClient
-    process: subprocess.Popen[bytes]
+    process: Process
     output: Path
     """What it prints."""
     log: Path
@@ -129,14 +127,18 @@ class Server:
 
 
 @asynccontextmanager
-async def running_server(*options: str, module: Sequence[str] = ("api",), **settings: str) -> AsyncIterator[Server]:
+async def running_server(*options: str, module: Sequence[str] | None = None, **settings: str) -> AsyncIterator[Server]:
     """`robot-jobs serve` with those options and settings, ready; killed hard at the end.
 
-    `module`: another way to start it, with its arguments.
+    `module`: a fresh Python is to run that, with its arguments.
     """
     with tempfile.TemporaryDirectory(prefix="robot-jobs-server-") as folder:
         output, log = Path(folder) / "output", Path(folder) / "log"
-        process = _start([*module, "serve", *options], settings, output, log)
+        arguments = ["serve", *options]
+        if module is None:
+            process = start(arguments, environment(**settings), output, log)
+        else:
+            process = start_cold(module, arguments, environment(**settings), output, log)
         try:
             url = await _address(process, output, log)
             async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_S, trust_env=False) as http:
@@ -147,20 +149,7 @@ async def running_server(*options: str, module: Sequence[str] = ("api",), **sett
             process.wait()
 
 
-def _start(command: Sequence[str], settings: Mapping[str, str], output: Path, log: Path) -> "subprocess.Popen[bytes]":
-    with output.open("wb") as stdout, log.open("wb") as stderr:
-        return subprocess.Popen(
-            [sys.executable, "-m", *command],
-            cwd=ROOT,
-            env=environment(**settings),
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
-            start_new_session=True,  # Ctrl-C in the tests' terminal is not for it
-        )
-
-
-async def _address(process: "subprocess.Popen[bytes]", output: Path, log: Path) -> str:
+async def _address(process: Process, output: Path, log: Path) -> str:
     def printed() -> re.Match[str] | None:
         return _LISTENS.search(_text(output))
 

@@ -15,7 +15,7 @@ import psutil  # type: ignore[import-untyped, unused-ignore]
 from api.companions import Companions
 from api.database import DatabaseUrls
 from api.robot_key import NAME, robot_key
-from api.settings import Settings
+from api.settings import load_settings
 from tests.conftest import Database
 from tests.servers import Server, run_command, running_server, settings_for, until
 
@@ -148,8 +148,8 @@ async def until_some_are_shipped(server: Server) -> None:
 
 
 async def test_two_servers_that_start_at_once_never_choose_the_same_address(tmp_path: Path) -> None:
-    urls = DatabaseUrls("", "", is_embedded=False)
-    two = [Companions(Settings(home=tmp_path / name), urls) for name in ("one", "two")]
+    urls, settings = DatabaseUrls("", "", is_embedded=False), load_settings()
+    two = [Companions(settings.model_copy(update={"home": tmp_path / name}), urls) for name in ("one", "two")]
     try:
         assert len({companions.portal_url for companions in two}) == 2
     finally:

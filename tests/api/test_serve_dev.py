@@ -3,6 +3,7 @@
 import re
 import signal
 import stat
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,11 @@ def postgres_of(home: Path) -> list[psutil.Process]:
     return found
 
 
+def from_nothing(home: Path) -> AbstractAsyncContextManager[Server]:
+    """As people start it: a Python that has imported nothing yet."""
+    return running_server("--dev", module=("api",), **settings_of(home))
+
+
 async def orders(server: Server, token: str, query: str) -> Any:
     answer = await server.ask(query, headers={"Authorization": f"Bearer {token}"})
     assert "errors" not in answer, answer
@@ -50,7 +56,7 @@ async def orders(server: Server, token: str, query: str) -> Any:
 async def test_first_start_shows_all_that_is_needed_and_data_outlives_kills(reachable_folder: Path) -> None:
     home = reachable_folder / "home"
 
-    async with running_server("--dev", **settings_of(home)) as server:
+    async with from_nothing(home) as server:
         banner = shown(server)
         token, query = banner["token"], banner["a query"]
         assert f"Robot jobs listens on {server.url}/graphql (HTTP and WebSocket)\n" in server.output.read_text()
@@ -81,7 +87,7 @@ async def test_first_start_shows_all_that_is_needed_and_data_outlives_kills(reac
             assert await second.end(signal.SIGKILL) == -signal.SIGKILL
     await until(lambda: not postgres_of(home))
 
-    async with running_server("--dev", **settings_of(home)) as server:
+    async with from_nothing(home) as server:
         spent = psutil.Process(server.process.pid).cpu_times()
         assert (await orders(server, token, query))[0]["city"] == "Tunja"
         assert await server.end(signal.SIGINT) == 0

@@ -8,8 +8,6 @@ import asyncio
 import os
 import random
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -29,7 +27,8 @@ from tests.api.network import Network
 from tests.conftest import Database
 from tests.domain.ledger import assert_adds_up
 from tests.domain.secrets import KEY_RING
-from tests.servers import ROOT, environment, running_server, settings_for
+from tests.processes import Process, start
+from tests.servers import environment, running_server, settings_for
 from tests.tenants import JobInHand, Tenant, make_installation_key, make_tenant
 
 ORDERS = int(os.environ.get("ROBOT_JOBS_TESTS_ORDERS", "60"))
@@ -68,19 +67,11 @@ class Robot:
     command: list[str]
     key: str
     log: Path
-    process: "subprocess.Popen[bytes] | None" = None
+    process: Process | None = None
     kills: int = 0
 
     def start(self) -> None:
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "api", *self.command],
-                cwd=ROOT,
-                env=environment(ROBOT_JOBS_KEY=self.key),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+        self.process = start(self.command, environment(ROBOT_JOBS_KEY=self.key), self.log, self.log)
 
     def kill(self) -> None:
         assert self.process is not None

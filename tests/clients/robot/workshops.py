@@ -3,8 +3,6 @@
 import asyncio
 import json
 import sqlite3
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
@@ -35,7 +33,8 @@ from domain.workspaces import Role
 from tests.clients.robot.gate import Gate
 from tests.clients.robot.scripted import ScriptedCarrier, ScriptedPortal
 from tests.domain.secrets import upsert
-from tests.servers import PATIENCE_S, ROOT, environment, until
+from tests.processes import Process, start
+from tests.servers import PATIENCE_S, environment, until
 from tests.tenants import JobInHand, Tenant, held
 
 PASSWORD = "Kanarienvogel4711"
@@ -43,7 +42,7 @@ PASSWORD = "Kanarienvogel4711"
 
 @dataclass
 class RobotProcess:
-    process: "subprocess.Popen[bytes]"
+    process: Process
     log: Path
 
     async def ended(self) -> int:
@@ -61,7 +60,7 @@ class Workshop:
     portal: ScriptedPortal
     key: str
     metrics: Metrics = field(default_factory=Metrics)
-    processes: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
+    processes: list[Process] = field(default_factory=list)
 
     # ------------------------------------------------------------------------------------------ robots here
 
@@ -124,16 +123,7 @@ class Workshop:
         command = ["robot", "--carrier", "tests.clients.robot.scripted:ScriptedCarrier", "--log", log_format]
         command += ["--portal-url", "http://portal.invalid", "--option", f"portal={self.portal.file}"]
         command += ["--url", f"{self.gate.url}/graphql", "--state-dir", str(self.folder / "state"), *arguments]
-        with log.open("wb") as stderr:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "api", *command],
-                cwd=ROOT,
-                env=environment(**{"ROBOT_JOBS_KEY": self.key} | settings),
-                stdin=subprocess.DEVNULL,
-                stdout=stderr,
-                stderr=stderr,
-                start_new_session=True,
-            )
+        process = start(command, environment(**{"ROBOT_JOBS_KEY": self.key} | settings), log, log)
         self.processes.append(process)
         return RobotProcess(process, log)
 
