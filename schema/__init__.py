@@ -40,7 +40,7 @@ from schema.dispatch import DispatchQueries
 from schema.documents import CheckedDocuments, Document
 from schema.errors import Handler
 from schema.faults import public_error
-from schema.limits import over_limit
+from schema.limits import LONGEST_FOLLOWED, over_limit
 from schema.node_queries import NodeQueries
 from schema.orders import OrderMutations, OrderQueries
 from schema.robot_jobs import (
@@ -102,10 +102,6 @@ class OneSnapshot(SchemaExtension):
                 yield
         else:
             yield
-
-
-LONGEST_FOLLOWED = 20_000
-"""Characters of a subscription's document and variables together."""
 
 
 class Contract(strawberry.Schema):

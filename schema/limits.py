@@ -37,6 +37,9 @@ from domain.pages import FIRST_AT_MOST
 from domain.robot_jobs import ITEMS_PAGE_AT_MOST
 from schema.errors import ErrorCode
 
+LONGEST_FOLLOWED = 20_000
+"""Characters of a subscription's document and variables together."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
