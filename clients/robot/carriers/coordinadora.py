@@ -3,7 +3,7 @@
 import asyncio
 import datetime as dt
 import re
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -46,7 +46,6 @@ try:
     from playwright.async_api import (
         BrowserContext,
         Dialog,
-        ElementHandle,
         Frame,
         Locator,
         Page,
@@ -77,6 +76,27 @@ _ALERT = "[role=alert], .alert, .alerta, .swal2-popup, .MuiAlert-message"
 _DIALOG = ".swal2-popup"
 _BUTTON = "button[type=submit], input[type=submit]"
 
+_TYPE = """async (fields) => {
+  const kinds = ["text", "email", "tel", "number", "search", "url", "textarea"];
+  let typed = 0;
+  for (const [name, value] of fields) {
+    const field = document.getElementsByName(name)[0];
+    if (!kinds.includes(field?.type) || field.disabled || field.readOnly || !field.checkVisibility({
+      visibilityProperty: true })) break;
+    field.focus();
+    if (document.activeElement !== field) break;
+    if (value || field.value) {
+      const inputType = value ? "insertText" : "deleteContentBackward";
+      const asked = new InputEvent("beforeinput", { inputType, data: value || null, bubbles: true, cancelable: true });
+      field.select();
+      if (field.dispatchEvent(asked) // which the command leaves out
+        && !document.execCommand(value ? "insertText" : "delete", false, value)) break;
+    }
+    await null;
+    typed += 1;
+  }
+  return typed;
+}"""
 _READ_FORM = """([texts, radios, city]) => {
   const named = (name) => [...document.getElementsByName(name)];
   const form = {};
@@ -247,8 +267,7 @@ class CoordinadoraCarrier(Carrier):
     async def _fill(self, tab: "_Tab", form: Form) -> None:
         page = tab.page
         await self._load_form(tab)
-        for name in TEXTS:
-            await page.fill(f"[name={name}]", form[name])
+        await self._type(page, [(name, form[name]) for name in TEXTS])
         await self._choose_city(page, form[CITY])
         for name in RADIOS:
             radio = page.locator(f"[name={name}][value={form[name]}]")
@@ -256,6 +275,22 @@ class CoordinadoraCarrier(Carrier):
                 await radio.check()
         await self._leave_field(tab)
         await self._button(page).wait_for()
+
+    async def _type(self, page: Page, fields: Sequence[tuple[str, str]]) -> None:
+        """All in one go, by the browser's own editing: the page hears what it hears of a keyboard.
+
+        Playwright's own `fill`, much dearer, is for a field that cannot be typed in yet: it waits for that.
+        """
+        rest = list(fields)
+        while rest:
+            typed = 0
+            with suppress(PlaywrightError):  # the page has gone elsewhere: `fill` says how that ends
+                async with asyncio.timeout(self.settings.answer_timeout_s):
+                    typed = await page.evaluate(_TYPE, rest)
+            if typed < len(rest):
+                name, value = rest[typed]
+                await page.fill(f"[name={name}]", value)
+            del rest[: typed + 1]
 
     async def _load_form(self, tab: "_Tab") -> None:
         """A connection error is dismissed and the form loaded again, once."""
@@ -282,9 +317,8 @@ class CoordinadoraCarrier(Carrier):
         changed_at = _now()
         deadline = _now() + self.settings.answer_timeout_s
         while _now() < deadline:
-            handles = await options.element_handles()
-            texts = [(await handle.text_content() or "").strip() for handle in handles]
-            if city in texts and await _clicked(handles[texts.index(city)]):
+            texts = [text.strip() for text in await options.all_text_contents()]
+            if city in texts and await _chosen(options.nth(texts.index(city)), city):
                 return
             if texts != seen:
                 seen, changed_at = texts, _now()
@@ -582,9 +616,12 @@ def _is_in_panel(url: str) -> bool:
     return PANEL_PATH in urlsplit(url).path
 
 
-async def _clicked(handle: ElementHandle) -> bool:
+async def _chosen(option: Locator, city: str) -> bool:
     """False if the page has replaced it meanwhile."""
     try:
+        handle = await option.element_handle(timeout=_SETTLED_AFTER_S * 1_000)
+        if (await handle.text_content() or "").strip() != city:
+            return False
         await handle.click(timeout=_SETTLED_AFTER_S * 1_000, no_wait_after=True)
     except PlaywrightError:
         return False

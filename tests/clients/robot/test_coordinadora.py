@@ -27,15 +27,14 @@ from clients.robot.carrier import (
 )
 from clients.robot.carriers.chromium import Chromium, find_chromium
 from clients.robot.carriers.coordinadora import CoordinadoraCarrier
+from clients.robot.carriers.pedidos import TEXTS
 from clients.robot.conformance.suite import CITY_WITHOUT_COD, PREPAID, an_order, fill, press, ship
 from clients.robot.sandbox_portal.server import RunningPortal, running_portal
-from tests.browser import NO_SANDBOX, browser, chromium
+from tests.browser import NO_SANDBOX
 from tests.clients.robot.odd_portals import LOGIN, OddPortal, odd_portal
 from tests.clients.robot.portal_visitors import fast
 from tests.clients.robot.test_coordinadora_conformance import InSharedBrowser
 from tests.servers import ROOT, environment, until
-
-__all__ = ["browser", "chromium"]  # fixtures
 
 PASSWORD = "clave-Z81-secreta"
 ACCOUNT = Account("tienda", "tienda", PASSWORD)
@@ -92,7 +91,7 @@ def browsers() -> list[psutil.Process]:
     found = []
     for process in psutil.Process().children(recursive=True):
         try:
-            if process.status() != psutil.STATUS_ZOMBIE and process.name() in {"chromium", "node", "node-MainThread"}:
+            if process.status() != psutil.STATUS_ZOMBIE and process.name().startswith(("chromium", "node")):
                 found.append(process)
         except psutil.NoSuchProcess:
             continue
@@ -335,6 +334,63 @@ async def test_a_page_without_scripts_can_be_filled_in(odd: OddPortal, shop: Sho
         await press(carrier)
 
     assert odd.orders == 1
+
+
+HEARS_EVERYTHING = """<script>
+const said = {}, heard = {};
+for (const kind of ["focus", "beforeinput", "input", "change", "blur"])
+  document.addEventListener(kind, (event) => {
+    if (!event.isTrusted && kind != "beforeinput") return;
+    (heard[event.target.name] ||= []).push(kind);
+    if (kind == "input") said[event.target.name] = event.target.value;
+    if (kind == "blur" && event.target.name in said) event.target.value = said[event.target.name];
+  }, true);
+</script>"""
+
+
+async def test_the_page_hears_all_that_it_hears_of_a_keyboard(odd: OddPortal, shop: Shop) -> None:
+    odd.form_page = HEARS_EVERYTHING + odd.form_page.replace("name=nombres_", "name=nombres_ value=Otra")
+    carrier = await shop.logged_in(odd.url)
+
+    await fill(carrier, an_order(apellidos=""))
+
+    assert carrier._tab is not None
+    heard = await carrier._tab.page.evaluate("heard")
+    for name in TEXTS:
+        changes = [] if name == "apellidos_" else ["beforeinput", "input", "change"]  # it was empty before
+        assert heard[name] == ["focus", *changes, "blur"], name
+
+
+async def test_what_a_field_does_not_take_is_not_in_it(odd: OddPortal, shop: Shop) -> None:
+    odd.form_page = odd.form_page.replace("name=direccion_", "name=direccion_ onbeforeinput='return false'").replace(
+        "name=apellidos_", "name=apellidos_ maxlength=4"
+    )
+    carrier = await shop.logged_in(odd.url)
+    form = carrier.form(an_order(), "1")
+
+    await carrier.fill(form)
+
+    assert await carrier.read_back() == {**form, "direccion_": "", "apellidos_": "Cifu"}
+
+
+async def test_a_field_that_cannot_be_typed_in_yet_is_waited_for(odd: OddPortal, shop: Shop) -> None:
+    opened = "onchange='setTimeout(() => { email_destinatario.disabled = false; peso.hidden = false; }, 200)'"
+    odd.form_page = (
+        odd.form_page.replace("name=nombres_", f"name=nombres_ {opened}")
+        .replace("name=email_destinatario", "name=email_destinatario id=email_destinatario disabled")
+        .replace("name=peso", "name=peso id=peso hidden")
+    )
+    carrier = await shop.logged_in(odd.url)
+
+    await fill(carrier, an_order())
+
+
+async def test_a_field_that_can_never_be_typed_in_is_an_outage(odd: OddPortal, shop: Shop) -> None:
+    odd.form_page = odd.form_page.replace("name=direccion_", "name=direccion_ readonly")
+    carrier = await shop.logged_in(odd.url, answer_timeout_s=1)
+
+    with pytest.raises(PortalUnavailable):
+        await carrier.fill(carrier.form(an_order(), "1"))
 
 
 async def test_an_order_that_is_taken_before_the_session_ends_is_not_a_lost_session(odd: OddPortal, shop: Shop) -> None:

@@ -100,7 +100,15 @@ function completeCities(input, chosen, list, onChoice) {
 
 // ------------------------------------------------------------------------------------------ the form
 
+let toKeep = 0;
+
+function keepSoon() {
+  toKeep ||= setTimeout(keepWhatThePortalKeeps); // once, however many fields are typed in one go
+}
+
 function keepWhatThePortalKeeps() {
+  clearTimeout(toKeep);
+  toKeep = 0;
   if (!form.elements.referencia.value) return;
   // Waits for the answer: whoever looks at the form after typing sees what the portal has kept of it.
   const request = new XMLHttpRequest();
@@ -123,6 +131,7 @@ function keepWhatThePortalKeeps() {
 
 async function send(event) {
   event.preventDefault();
+  if (toKeep) keepWhatThePortalKeeps();
   const button = form.querySelector("#enviar");
   button.disabled = true;
   button.textContent = "Enviando…";
@@ -168,7 +177,7 @@ if (form) {
   // A reference that is typed letter by letter is another one until the field is left.
   const isHalfTyped = (event) => event.target.name === "referencia" && event.data?.length === 1;
   form.addEventListener("input", (event) => {
-    if (event.target.name && !isHalfTyped(event)) keepWhatThePortalKeeps();
+    if (event.target.name && !isHalfTyped(event)) keepSoon();
   });
   form.elements.referencia.addEventListener("change", keepWhatThePortalKeeps);
   form.addEventListener("submit", send);
