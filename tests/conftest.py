@@ -23,7 +23,10 @@ from api.embedded_postgres import (
     ensure_roles_and_database,
     start_embedded_postgres,
 )
+from tests.browser import browser, chromium
 from tests.tenants import Tenant, make_tenant
+
+__all__ = ["browser", "chromium"]  # fixtures
 
 # Nothing here outlives a run, so nothing needs to survive a power cut.
 UNSAFE_BUT_FAST = {

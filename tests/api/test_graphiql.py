@@ -37,9 +37,6 @@ from api.graphiql import (
     graphiql_assets,
     graphiql_page,
 )
-from tests.browser import browser, chromium
-
-__all__ = ["browser", "chromium"]  # fixtures
 
 SOURCE_DIRECTORY = STATIC_DIRECTORY.parent / "source"
 BROWSER_TIMEOUT_MS = 10_000

@@ -6,9 +6,6 @@ from clients.robot.carrier import Carrier
 from clients.robot.carriers.chromium import Chromium
 from clients.robot.carriers.coordinadora import CoordinadoraCarrier
 from clients.robot.conformance.suite import CarrierConformance
-from tests.browser import browser, chromium
-
-__all__ = ["browser", "chromium"]  # fixtures
 
 
 class InSharedBrowser(CoordinadoraCarrier):
