@@ -205,8 +205,10 @@ class CoordinadoraCarrier(Carrier):
         return self._tab
 
     async def _discard(self, part: "Page | BrowserContext") -> None:
-        with suppress(PortalUnavailable):
-            await self._bounded(part.close())
+        """One that does not go is left: it ends with the browser."""
+        with suppress(PortalUnavailable, TimeoutError):
+            async with asyncio.timeout(_SETTLED_AFTER_S):
+                await self._bounded(part.close())
 
     async def _be_logged_in(self, tab: "_Tab") -> None:
         await tab.visit(self.settings.url + PANEL_PATH)
