@@ -1,5 +1,6 @@
-"""A real PostgreSQL for every test: one embedded server a run, one migrated template a worker, one database a test."""
+"""A real PostgreSQL for every test: one embedded server and one migrated template a run, one database a test."""
 
+import fcntl
 import os
 import shutil
 import sys
@@ -24,7 +25,7 @@ from api.embedded_postgres import (
     start_embedded_postgres,
 )
 from tests.browser import browser, chromium
-from tests.tenants import Tenant, make_tenant
+from tests.tenants import Tenant, make_tenant, tenants_made_quickly
 
 __all__ = ["browser", "chromium"]  # fixtures
 
@@ -55,11 +56,15 @@ def postgres(testrun_uid: str) -> Iterator[EmbeddedPostgres]:
 
 
 @pytest.fixture(scope="session")
-async def template(postgres: EmbeddedPostgres, worker_id: str) -> str:
-    """The name of a migrated database with the reference data, to be cloned for each test."""
-    name = f"template_{worker_id}"
-    await ensure_roles_and_database(postgres, name)
-    await bring_up_to_date(_urls(postgres, name))
+async def template(postgres: EmbeddedPostgres) -> str:
+    """The name of a migrated database with the reference data, made by the first worker, to be cloned for each test."""
+    name = "template_of_tests"
+    with (postgres.home / "template.lock").open("a") as made:
+        fcntl.flock(made, fcntl.LOCK_EX)
+        if made.seek(0, os.SEEK_END) == 0:
+            await ensure_roles_and_database(postgres, name)
+            await bring_up_to_date(_urls(postgres, name))
+            made.write("made")  # nobody connects to it from now on: a database in use cannot be cloned
     return name
 
 
@@ -96,17 +101,28 @@ async def made_database(postgres: EmbeddedPostgres, template: str, superuser: As
         await connection.execute(
             sa.text(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER_ROLE} STRATEGY FILE_COPY")
         )
-    yield Database(name, _urls(postgres, name), postgres.url("postgres", name))
+    database = Database(name, _urls(postgres, name), postgres.url("postgres", name))
+    async with tenants_made_quickly(database.urls):
+        yield database
     async with superuser.connect() as connection:
         await connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@asynccontextmanager
+async def pool_of(urls: DatabaseUrls, size: int) -> AsyncIterator[AsyncEngine]:
+    """As the plain role.  Who comes alone after a crowd is given the connection that was used last and knows it all."""
+    engine = create_async_engine(
+        urls.app, pool_size=size, max_overflow=0, pool_use_lifo=True, connect_args={"timeout": 30}
+    )
+    yield engine
+    await engine.dispose()
 
 
 @pytest.fixture
 async def engine(database: Database) -> AsyncIterator[AsyncEngine]:
     """The API's pool on the test's database, as the plain role."""
-    engine = create_async_engine(database.urls.app, pool_size=40, max_overflow=0, connect_args={"timeout": 30})
-    yield engine
-    await engine.dispose()
+    async with pool_of(database.urls, 40) as engine:
+        yield engine
 
 
 @pytest.fixture
@@ -122,23 +138,16 @@ async def other_tenant(database: Database, engine: AsyncEngine) -> Tenant:
 
 
 @pytest.fixture(scope="session")
-async def served_urls(
-    postgres: EmbeddedPostgres, template: str, superuser: AsyncEngine, worker_id: str
-) -> AsyncIterator[DatabaseUrls]:
+async def served_urls(postgres: EmbeddedPostgres, template: str, superuser: AsyncEngine) -> AsyncIterator[DatabaseUrls]:
     """A migrated database for the shared servers."""
-    name = f"served_{worker_id}"
-    async with superuser.connect() as connection:
-        await connection.execute(sa.text(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER_ROLE}"))
-    yield DatabaseUrls(postgres.url(APP_ROLE, name), postgres.url(OWNER_ROLE, name), is_embedded=True)
-    async with superuser.connect() as connection:
-        await connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+    async with made_database(postgres, template, superuser) as database:
+        yield database.urls
 
 
 @pytest.fixture(scope="session")
 async def served_engine(served_urls: DatabaseUrls) -> AsyncIterator[AsyncEngine]:
-    engine = create_async_engine(served_urls.app, pool_size=5, max_overflow=0, connect_args={"timeout": 30})
-    yield engine
-    await engine.dispose()
+    async with pool_of(served_urls, 5) as engine:
+        yield engine
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from api.database import DatabaseUrls, owner_engine
 from domain.accounts import Breaker, carrier_accounts
@@ -169,7 +169,7 @@ class Tenant:
             await self.succeed(item)
         for item in in_hand.items[succeeded : succeeded + failed]:
             await self.fail(item)
-        return await self.read(created.job.id)
+        return await self.read(created.job.id) if succeeded or failed else in_hand
 
     async def create(
         self,
@@ -407,9 +407,20 @@ def held(item: RobotJobItem) -> HeldLease:
     return HeldLease(item.id, item.lease_token)
 
 
+_owners: dict[DatabaseUrls, AsyncEngine] = {}
+
+
+@asynccontextmanager
+async def tenants_made_quickly(urls: DatabaseUrls) -> AsyncIterator[None]:
+    """While the block lasts the owner of that database stays connected: a new connection is most of what one costs."""
+    _owners[urls] = create_async_engine(urls.owner, pool_size=1, connect_args={"timeout": 30})
+    yield
+    await _owners.pop(urls).dispose()
+
+
 async def make_tenant(urls: DatabaseUrls, engine: AsyncEngine) -> Tenant:
     tenant = Tenant(engine, new_id())
-    async with owner_engine(urls).begin() as connection:
+    async with (_owners.get(urls) or owner_engine(urls)).begin() as connection:
         await enter_as_owner(connection)
         await create_workspace(connection, tenant.workspace_id, "A shop")
         for role in Role:

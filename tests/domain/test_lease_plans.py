@@ -20,7 +20,7 @@ from domain.robot_jobs import (
     renew_leases,
 )
 from domain.workspaces import Role, enter_all_workspaces, enter_workspace
-from tests.conftest import Database, made_database
+from tests.conftest import Database, made_database, pool_of
 from tests.domain.ledger import counted_statements
 from tests.domain.test_list_plans import _FILL, MANY, _nodes, most_rows
 from tests.tenants import JobInHand, Tenant, held, make_tenant
@@ -47,9 +47,8 @@ async def database(postgres: EmbeddedPostgres, template: str, superuser: AsyncEn
 
 @pytest.fixture(scope="module")
 async def engine(database: Database) -> AsyncIterator[AsyncEngine]:
-    engine = create_async_engine(database.urls.app, pool_size=5, connect_args={"timeout": 30})
-    yield engine
-    await engine.dispose()
+    async with pool_of(database.urls, 5) as engine:
+        yield engine
 
 
 @pytest.fixture(scope="module")
