@@ -30,10 +30,10 @@ from domain.carrier_configs import CarrierConfigNotFound
 from domain.carriers import Carrier
 from domain.robot_jobs import ClaimPurpose, ErrorType, JobStatus, ReleaseReason
 from migrations.run import _upgrade, downgrade, head, is_current
-from tests.conftest import Database
+from tests.conftest import Database, pool_of
 from tests.domain.secrets import read_password, upsert
-from tests.migrations.conftest import Empty
-from tests.tenants import Tenant, make_tenant
+from tests.migrations.conftest import OnServer
+from tests.tenants import Tenant, make_tenant, tenants_made_quickly
 
 # Modules that declare tables: importing them fills the metadata.
 DECLARING = (
@@ -96,20 +96,20 @@ async def objects(engine: AsyncEngine) -> set[str]:
         )
 
 
-async def works(empty: Empty) -> None:
+async def works(empty: OnServer) -> None:
     """A tenant's job can be made, worked off and read, and a password kept; another tenant sees none of it."""
-    engine = empty.as_app()
-    tenant, other = await make_tenant(empty.urls, engine), await make_tenant(empty.urls, engine)
-    in_hand = await tenant.job(items=2, succeeded=1, failed=1)
-    assert in_hand.job.status is JobStatus.COMPLETED
-    assert await visible_jobs(tenant) == 1
-    assert await visible_jobs(other) == 0
-    await work_as_robots_do(tenant)
-    await upsert(tenant, username="ana", password="one")
-    await upsert(tenant, password="two")
-    assert await read_password(tenant) == "two"
-    with pytest.raises(CarrierConfigNotFound):
-        await read_password(other)
+    async with pool_of(empty.urls, 1) as engine, tenants_made_quickly(empty.urls):
+        tenant, other = await make_tenant(empty.urls, engine), await make_tenant(empty.urls, engine)
+        in_hand = await tenant.job(items=2, succeeded=1, failed=1)
+        assert in_hand.job.status is JobStatus.COMPLETED
+        assert await visible_jobs(tenant) == 1
+        assert await visible_jobs(other) == 0
+        await work_as_robots_do(tenant)
+        await upsert(tenant, username="ana", password="one")
+        await upsert(tenant, password="two")
+        assert await read_password(tenant) == "two"
+        with pytest.raises(CarrierConfigNotFound):
+            await read_password(other)
 
 
 async def work_as_robots_do(tenant: Tenant) -> None:
@@ -136,7 +136,7 @@ async def count(connection: AsyncConnection, table: str) -> int:
     return int(await connection.scalar(sa.select(sa.func.count()).select_from(metadata.tables[table])) or 0)
 
 
-async def test_up_down_to_nothing_and_up_again_on_filled_data(empty: Empty) -> None:
+async def test_up_down_to_nothing_and_up_again_on_filled_data(empty: OnServer) -> None:
     await bring_up_to_date(empty.urls)
     await works(empty)
 
@@ -149,7 +149,7 @@ async def test_up_down_to_nothing_and_up_again_on_filled_data(empty: Empty) -> N
     await works(empty)
 
 
-async def test_each_step_down_leaves_the_policies_and_functions_of_the_step_up(empty: Empty) -> None:
+async def test_each_step_down_leaves_the_policies_and_functions_of_the_step_up(empty: OnServer) -> None:
     """What a revision replaces is put back as it was."""
     revisions = sorted(script.revision for script in ScriptDirectory.from_config(_scripts()).walk_revisions())
 
@@ -182,27 +182,24 @@ def _scripts() -> Config:
     return config
 
 
-async def test_the_migrated_schema_is_the_codes(empty: Empty) -> None:
-    await bring_up_to_date(empty.urls)
-
+async def test_the_migrated_schema_is_the_codes(migrated: OnServer) -> None:
     def differences(connection: sa.Connection) -> list[Any]:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         return list(compare_metadata(context, metadata))
 
-    async with owner_engine(empty.urls).connect() as connection:
+    async with owner_engine(migrated.urls).connect() as connection:
         assert await connection.run_sync(differences) == []
 
 
-async def test_a_migrated_database_is_described_as_one_made_from_the_code(empty: Empty, one_role: Empty) -> None:
-    await bring_up_to_date(empty.urls)
-    async with owner_engine(one_role.urls).begin() as connection:
+async def test_a_migrated_database_is_described_as_one_made_from_the_code(migrated: OnServer, empty: OnServer) -> None:
+    async with owner_engine(empty.urls).begin() as connection:
         await connection.run_sync(metadata.create_all)
 
-    migrated, made = await everything(empty.as_superuser()), await everything(one_role.as_superuser())
+    described, made = await everything(migrated.as_superuser()), await everything(empty.as_superuser())
 
     assert made["tables"]
     for what in _EVERYTHING:
-        assert migrated[what] ^ made[what] == set(), what
+        assert described[what] ^ made[what] == set(), what
 
 
 def test_the_newest_revision_is_alembics_only_head() -> None:
@@ -210,7 +207,7 @@ def test_the_newest_revision_is_alembics_only_head() -> None:
 
 
 async def test_alembics_own_command_migrates_the_database_of_the_environment(
-    empty: Empty, monkeypatch: pytest.MonkeyPatch
+    empty: OnServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", empty.urls.owner)
     config = Config(toml_file=str(Path(migrations.__file__).parents[1] / "pyproject.toml"))
@@ -220,7 +217,7 @@ async def test_alembics_own_command_migrates_the_database_of_the_environment(
     assert set(metadata.tables) <= await objects(empty.as_superuser())
 
 
-async def test_one_plain_role_can_own_everything_and_still_obeys_the_policies(one_role: Empty) -> None:
+async def test_one_plain_role_can_own_everything_and_still_obeys_the_policies(one_role: OnServer) -> None:
     await bring_up_to_date(one_role.urls)
     await refuse_unsafe(one_role.as_app())
 
@@ -233,8 +230,8 @@ async def test_one_plain_role_can_own_everything_and_still_obeys_the_policies(on
             assert await count(connection, table) == 0, f"{table}: nobody has entered a workspace"
 
 
-async def test_six_that_migrate_at_once_make_one_schema(empty: Empty) -> None:
-    await asyncio.gather(*(bring_up_to_date(empty.urls) for _ in range(6)))
+async def test_three_that_migrate_at_once_make_one_schema(empty: OnServer) -> None:
+    await asyncio.gather(*(bring_up_to_date(empty.urls) for _ in range(3)))
 
     async with empty.as_superuser().connect() as connection:
         revisions = await connection.scalars(sa.text("SELECT version_num FROM alembic_version"))
@@ -243,7 +240,7 @@ async def test_six_that_migrate_at_once_make_one_schema(empty: Empty) -> None:
     await works(empty)
 
 
-async def test_a_migration_that_fails_leaves_nothing(empty: Empty, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_migration_that_fails_leaves_nothing(empty: OnServer, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail(_connection: AsyncConnection) -> None:
         raise OSError("the file is gone")
 

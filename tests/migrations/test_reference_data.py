@@ -1,6 +1,6 @@
 """Reference data: loaded once per edition, never without its counts."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -22,6 +22,14 @@ from tests.conftest import Database
 TABLES = (dane_municipalities, department_abbreviations, carrier_coverage, reference_data_loads)
 
 
+@pytest.fixture
+async def owner(database: Database) -> AsyncIterator[AsyncConnection]:
+    """A transaction of the tables' owner; it is rolled back."""
+    async with owner_engine(database.urls).connect() as connection:
+        yield connection
+        await connection.rollback()
+
+
 def tampered(monkeypatch: pytest.MonkeyPatch, name: str, change: Callable[[str], str]) -> None:
     """That file as somebody has changed it; the others as they are."""
     read = reference_data._read
@@ -40,22 +48,20 @@ async def rows(connection: AsyncConnection) -> list[list[Any]]:
     return [sorted(map(tuple, await connection.execute(sa.select(table)))) for table in TABLES]
 
 
-async def test_the_tables_hold_what_is_documented(database: Database) -> None:
-    async with owner_engine(database.urls).connect() as connection:
-        counts = [await connection.scalar(sa.select(sa.func.count()).select_from(table)) for table in TABLES]
-        with_cod = await connection.scalar(sa.select(sa.func.count()).where(carrier_coverage.c.supports_cod))
+async def test_the_tables_hold_what_is_documented(owner: AsyncConnection) -> None:
+    counts = [await owner.scalar(sa.select(sa.func.count()).select_from(table)) for table in TABLES]
+    with_cod = await owner.scalar(sa.select(sa.func.count()).where(carrier_coverage.c.supports_cod))
 
     assert counts == [1_122, 33, 2 * 1_489, 3]
     assert with_cod == 2 * 1_181
 
 
-async def test_loading_an_edition_again_does_nothing(database: Database) -> None:
-    async with owner_engine(database.urls).begin() as connection:
-        before = await rows(connection)
+async def test_loading_an_edition_again_does_nothing(owner: AsyncConnection) -> None:
+    before = await rows(owner)
 
-        assert await load_reference_data(connection) == []
+    assert await load_reference_data(owner) == []
 
-        assert await rows(connection) == before
+    assert await rows(owner) == before
 
 
 @pytest.mark.parametrize(
@@ -68,25 +74,23 @@ async def test_loading_an_edition_again_does_nothing(database: Database) -> None
     ],
 )
 async def test_a_file_with_other_counts_is_refused_before_anything_is_written(
-    database: Database, monkeypatch: pytest.MonkeyPatch, name: str, change: Callable[[str], str], said: str
+    owner: AsyncConnection, monkeypatch: pytest.MonkeyPatch, name: str, change: Callable[[str], str], said: str
 ) -> None:
-    async with owner_engine(database.urls).begin() as connection:
-        before = await rows(connection)
-        tampered(monkeypatch, name, change)
+    before = await rows(owner)
+    tampered(monkeypatch, name, change)
 
-        with pytest.raises(ReferenceDataError, match=said):
-            await load_reference_data(connection)
+    with pytest.raises(ReferenceDataError, match=said):
+        await load_reference_data(owner)
 
-        assert await rows(connection) == before
+    assert await rows(owner) == before
 
 
-async def test_a_new_edition_replaces_the_old_one(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_new_edition_replaces_the_old_one(owner: AsyncConnection, monkeypatch: pytest.MonkeyPatch) -> None:
     tampered(monkeypatch, "department_abbreviations", lambda text: text.replace("ANT", "ANQ", 1))
-    async with owner_engine(database.urls).begin() as connection:
-        assert not await is_current(connection)
+    assert not await is_current(owner)
 
-        assert await load_reference_data(connection) == ["department_abbreviations"]
+    assert await load_reference_data(owner) == ["department_abbreviations"]
 
-        abbreviations = await connection.scalars(sa.select(department_abbreviations.c.abbreviation))
-        assert "ANQ" in abbreviations.all()
-        assert await is_current(connection)
+    abbreviations = await owner.scalars(sa.select(department_abbreviations.c.abbreviation))
+    assert "ANQ" in abbreviations.all()
+    assert await is_current(owner)

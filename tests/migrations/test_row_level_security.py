@@ -9,15 +9,13 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from api.database import bring_up_to_date
 from api.embedded_postgres import APP_ROLE, OWNER_ROLE
 from domain.workspaces import SYSTEM_ROLE
 from migrations.grants import SYSTEM_GRANTS
 from tests.conftest import Database
-from tests.migrations.conftest import Empty
+from tests.migrations.conftest import OnServer
 
 # The same for all tenants, and read-only to the API.
 OF_EVERYBODY = {
@@ -289,23 +287,23 @@ async def _unique_keys_across_tenants(connection: AsyncConnection) -> list[str]:
 # ---------------------------------------------------------------------------------------------- the audit
 
 
+@pytest.fixture(scope="module")
+async def superuser_engine(database: Database) -> AsyncIterator[AsyncEngine]:
+    engine = create_async_engine(database.superuser_url, pool_size=1)
+    yield engine
+    await engine.dispose()
+
+
 @pytest.fixture
-async def superuser_here(database: Database) -> AsyncIterator[AsyncConnection]:
+async def superuser_here(superuser_engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """A transaction in which anything may be done; it is rolled back."""
-    engine = create_async_engine(database.superuser_url, poolclass=NullPool)
-    async with engine.connect() as connection:
+    async with superuser_engine.connect() as connection:
         yield connection
         await connection.rollback()
 
 
-async def test_nothing_is_wrong(superuser_here: AsyncConnection) -> None:
-    assert await audit(superuser_here) == []
-
-
-async def test_nothing_is_wrong_on_any_version_that_is_supported(empty: Empty) -> None:
-    await bring_up_to_date(empty.urls)
-
-    async with empty.as_superuser().connect() as connection:
+async def test_nothing_is_wrong_on_any_version_that_is_supported(migrated: OnServer) -> None:
+    async with migrated.as_superuser().connect() as connection:
         assert await audit(connection) == []
 
 

@@ -18,19 +18,19 @@ from api.embedded_postgres import APP_ROLE, OWNER_ROLE
 from domain.workspaces import SYSTEM_ROLE, enter_all_workspaces
 from migrations import grants
 from migrations.grants import ensure_system_role, list_missing_roles
-from tests.migrations.conftest import Empty
+from tests.migrations.conftest import OnServer
 from tests.migrations.test_migrations import works
 
 
 @pytest.fixture
-async def as_superuser(empty: Empty) -> AsyncIterator[AsyncConnection]:
+async def as_superuser(empty: OnServer) -> AsyncIterator[AsyncConnection]:
     engine = create_async_engine(empty.superuser_url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     async with engine.connect() as connection:
         yield connection
 
 
 @pytest.fixture
-async def stranger(empty: Empty, as_superuser: AsyncConnection) -> AsyncIterator[Empty]:
+async def stranger(empty: OnServer, as_superuser: AsyncConnection) -> AsyncIterator[OnServer]:
     """The empty database, with an API's role that nobody has told of the system role."""
     role = f"stranger_{uuid.uuid4().hex}"
     await run(as_superuser, f"CREATE ROLE {role} LOGIN")
@@ -50,7 +50,7 @@ def told(refused: pytest.ExceptionInfo[DatabaseError]) -> list[str]:
 
 
 async def test_migrate_says_what_a_superuser_is_to_run_and_changes_nothing_before(
-    stranger: Empty, as_superuser: AsyncConnection
+    stranger: OnServer, as_superuser: AsyncConnection
 ) -> None:
     role = make_url(stranger.urls.app).username
     with pytest.raises(DatabaseError, match=f"^MIGRATION_DATABASE_URL: the role {role} cannot take on") as refused:
@@ -67,7 +67,7 @@ async def test_migrate_says_what_a_superuser_is_to_run_and_changes_nothing_befor
         assert await connection.scalar(sa.text("SELECT count(*) FROM workspaces")) == 2
 
 
-async def test_serve_refuses_a_role_that_cannot_take_it_on(stranger: Empty, as_superuser: AsyncConnection) -> None:
+async def test_serve_refuses_a_role_that_cannot_take_it_on(stranger: OnServer, as_superuser: AsyncConnection) -> None:
     with pytest.raises(DatabaseError, match=r"^DATABASE_URL: the role stranger_\w+ cannot take on") as refused:
         await refuse_unsafe(stranger.as_app())
 
@@ -77,7 +77,7 @@ async def test_serve_refuses_a_role_that_cannot_take_it_on(stranger: Empty, as_s
 
 
 async def test_serve_refuses_a_role_that_has_its_rights_all_the_time(
-    stranger: Empty, as_superuser: AsyncConnection
+    stranger: OnServer, as_superuser: AsyncConnection
 ) -> None:
     await run(as_superuser, f"GRANT {SYSTEM_ROLE} TO {make_url(stranger.urls.app).username}")
     with pytest.raises(DatabaseError, match=f"inherits {SYSTEM_ROLE}, so tenants would see each other") as refused:
@@ -91,7 +91,7 @@ async def test_serve_refuses_a_role_that_has_its_rights_all_the_time(
 
 
 async def test_a_role_that_takes_it_on_by_another_way_is_left_alone(
-    stranger: Empty, as_superuser: AsyncConnection
+    stranger: OnServer, as_superuser: AsyncConnection
 ) -> None:
     role = str(make_url(stranger.urls.app).username)
 
@@ -102,7 +102,7 @@ async def test_a_role_that_takes_it_on_by_another_way_is_left_alone(
 
 
 async def test_serve_refuses_a_system_role_that_bypasses_policies(
-    empty: Empty, as_superuser: AsyncConnection, monkeypatch: pytest.MonkeyPatch
+    empty: OnServer, as_superuser: AsyncConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Under another name, for the real one is of everybody."""
     name = f"bypassing_{uuid.uuid4().hex}"
@@ -116,7 +116,7 @@ async def test_serve_refuses_a_system_role_that_bypasses_policies(
 
 
 async def test_owners_who_may_make_roles_make_it_all_at_once(
-    empty: Empty, as_superuser: AsyncConnection, monkeypatch: pytest.MonkeyPatch
+    empty: OnServer, as_superuser: AsyncConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Under another name, for the real one is there already."""
     suffix = uuid.uuid4().hex
@@ -146,7 +146,7 @@ async def test_owners_who_may_make_roles_make_it_all_at_once(
             await run(as_superuser, f"DROP ROLE IF EXISTS {role}")
 
 
-async def test_alembics_own_command_says_what_is_missing_too(empty: Empty) -> None:
+async def test_alembics_own_command_says_what_is_missing_too(empty: OnServer) -> None:
     revision = importlib.import_module("migrations.versions.0008_system_role")
     create = revision.CREATE_ROLE.replace(SYSTEM_ROLE, f"system_{uuid.uuid4().hex}")
 
