@@ -6,19 +6,19 @@ Root and ordinary users take different ways: some tests are for root alone, some
 import asyncio
 import contextlib
 import fcntl
-import json
+import multiprocessing
 import os
 import pwd
-import resource
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from api.embedded_postgres import (
     start_embedded_postgres,
 )
 from api.embedded_postgres.programs import Programs, find_programs, programs_readable_by
+from tests.api.postgres_user import use
 
 ROOT = os.geteuid() == 0
 only_root = pytest.mark.skipif(not ROOT, reason="for root alone: an ordinary user cannot change users")
@@ -44,52 +45,46 @@ only_ordinary_user = pytest.mark.skipif(ROOT, reason="for ordinary users alone: 
 
 FAST = {"fsync": "off", "autovacuum": "off"}
 
-# A process that uses the server until its standard input ends; on each line it starts it once more.
-USER = """
-import json, os, sys
-from pathlib import Path
-from api.embedded_postgres import EmbeddedPostgresError, start_embedded_postgres
-if sys.argv[3]:
-    os.umask(int(sys.argv[3], 8))
-while True:
-    try:
-        server = start_embedded_postgres(Path(sys.argv[1]), settings=json.loads(sys.argv[2]))
-        print(json.dumps({"home": str(server.home), "socket_dir": str(server.socket_dir)}), flush=True)
-    except EmbeddedPostgresError as error:
-        print(json.dumps({"error": str(error)}), flush=True)
-    if not sys.stdin.readline():
-        break
-"""
+# Forks those who use the server: each would import for a second what is imported here once.
+_FORKING = multiprocessing.get_context("forkserver")
+_FORKING.set_forkserver_preload(["tests.api.postgres_user", "pytest"])
 
 
 @dataclass(frozen=True, slots=True)
 class User:
     """A process that uses the server."""
 
-    process: subprocess.Popen[str]
+    process: ForkServerProcess
+    answers: Connection
 
     def joined(self) -> EmbeddedPostgres:
         """Wait until its server is ready."""
-        answer = self._answer()
-        return EmbeddedPostgres(Path(answer["home"]), Path(answer["socket_dir"]))
+        answer = self.answers.recv()
+        assert isinstance(answer, EmbeddedPostgres), answer
+        return answer
 
     def joined_again(self) -> EmbeddedPostgres:
-        assert self.process.stdin is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
+        self.answers.send("once more")
         return self.joined()
 
     def refused(self) -> str:
-        return str(self._answer()["error"])
+        answer = self.answers.recv()
+        assert isinstance(answer, str), answer
+        return answer
+
+    @property
+    def pid(self) -> int:
+        assert self.process.pid is not None
+        return self.process.pid
 
     def ends(self, number: signal.Signals = signal.SIGKILL) -> None:
-        self.process.send_signal(number)
-        self.process.wait(10)
+        if self.process.is_alive():
+            os.kill(self.pid, number)
+            self.wait()
 
-    def _answer(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
-        return answer
+    def wait(self) -> None:
+        self.process.join(10)
+        assert not self.process.is_alive()
 
 
 class Users:
@@ -104,33 +99,22 @@ class Users:
         home: Path,
         *,
         settings: dict[str, str] | None = None,
-        umask: str = "",
+        umask: int | None = None,
         limit_file_size: int | None = None,
     ) -> User:
-        def set_limit() -> None:
-            if limit_file_size is not None:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (limit_file_size, limit_file_size))
-
         self.homes.add(home)
-        process = subprocess.Popen(
-            [sys.executable, "-c", USER, str(home), json.dumps(FAST | (settings or {})), umask],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PGPORT": "1", "PGDATA": "/nowhere"},
-            preexec_fn=set_limit,  # noqa: PLW1509 - no threads are running here
-        )
-        user = User(process)
+        here, there = _FORKING.Pipe()
+        process = _FORKING.Process(target=use, args=(there, home, FAST | (settings or {}), umask, limit_file_size))
+        process.start()
+        there.close()
+        user = User(process, here)
         self._all.append(user)
         return user
 
     def end(self) -> None:
         for user in self._all:
             user.ends()
-            for stream in (user.process.stdin, user.process.stdout):
-                assert stream is not None
-                stream.close()
+            user.answers.close()
 
 
 @pytest.fixture
@@ -236,7 +220,7 @@ def query(server: EmbeddedPostgres, sql: str) -> Any:
 
 
 def test_first_start_makes_a_server_that_answers_whatever_the_umask(users: Users, folder: Path) -> None:
-    server = users.start(folder / "a new" / "folder", umask="077").joined()
+    server = users.start(folder / "a new" / "folder", umask=0o077).joined()
 
     assert server == EmbeddedPostgres(folder / "a new" / "folder", folder / "a new" / "folder")
     assert query(server, "SELECT 1") == 1
@@ -310,13 +294,11 @@ def test_ctrl_c_in_the_terminal_is_not_for_the_server(users: Users, home: Path) 
     pid = postmaster_pid(staying.joined())
     leaving.joined()
 
-    os.killpg(leaving.process.pid, signal.SIGINT)
-    leaving.process.wait(10)
+    os.killpg(leaving.pid, signal.SIGINT)
+    leaving.wait()
 
     assert postmaster_pid(staying.joined_again()) == pid
-    assert {os.getpgid(process.pid) for process in processes_in(home)}.isdisjoint(
-        {staying.process.pid, leaving.process.pid}
-    )
+    assert {os.getpgid(process.pid) for process in processes_in(home)}.isdisjoint({staying.pid, leaving.pid})
 
 
 def test_signals_to_all_leave_the_server_to_its_keeper(users: Users, home: Path) -> None:
