@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from domain.errors import DomainError
-from domain.robot_jobs import ItemStatus, robot_job_items
+from domain.robot_jobs import ItemStatus, find_robot_jobs, list_events, robot_job_items
 from tests.tenants import Tenant
 
 T = TypeVar("T")
@@ -19,15 +19,15 @@ T = TypeVar("T")
 
 async def assert_adds_up(tenant: Tenant, job_id: uuid.UUID) -> None:
     """Counters equal a recount, a job is finished when its last item is, its events have no gap and tell the same."""
-    job = (await tenant.read(job_id)).job
     async with tenant.work() as connection:
+        job = (await find_robot_jobs(connection, [job_id]))[job_id]
         rows = await connection.execute(
             sa.select(robot_job_items.c.status, sa.func.count())
             .where(robot_job_items.c.job_id == job_id)
             .group_by(robot_job_items.c.status)
         )
         recount = Counter({ItemStatus(status): count for status, count in rows})
-    stream = await tenant.events(job_id)
+        stream = (await list_events(connection, [job_id], after_seq=0, limit=10_000))[job_id]
 
     counted = (job.success_count, job.error_count, job.cancelled_count)
     assert counted == (recount[ItemStatus.SUCCESS], recount[ItemStatus.ERROR], recount[ItemStatus.CANCELLED])

@@ -1,20 +1,21 @@
 """The system role, spoken as SQL by the API's own login: it reads every workspace, and may do hardly anything there."""
 
+from collections.abc import AsyncIterator
+
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from api.embedded_postgres import EmbeddedPostgres
 from domain.base import metadata
 from domain.events import events
 from domain.orders import orders
 from domain.robot_jobs import robot_job_items, robot_jobs
 from domain.workspaces import enter_all_workspaces, workspaces
 from migrations.grants import SYSTEM_GRANTS
-from tests.conftest import Database, database, engine
-from tests.tenants import Tenant
-
-__all__ = ["database", "engine"]  # of each test's own: what others have left there would be seen as well
+from tests.conftest import Database, made_database, pool_of
+from tests.tenants import Tenant, make_tenant
 
 READABLE = (workspaces, robot_jobs, robot_job_items, events)
 
@@ -27,12 +28,26 @@ async def who(connection: AsyncConnection) -> str:
     return str(await connection.scalar(sa.text("SELECT current_user")))
 
 
-@pytest.fixture
-async def two(tenant: Tenant, other_tenant: Tenant) -> tuple[Tenant, Tenant]:
-    """Two tenants with a finished job each."""
-    for each in (tenant, other_tenant):
+@pytest.fixture(scope="module")
+async def database(postgres: EmbeddedPostgres, template: str, superuser: AsyncEngine) -> AsyncIterator[Database]:
+    """Of these tests alone: what others have left would be seen as well.  They leave it as it is."""
+    async with made_database(postgres, template, superuser) as database:
+        yield database
+
+
+@pytest.fixture(scope="module")
+async def engine(database: Database) -> AsyncIterator[AsyncEngine]:
+    async with pool_of(database.urls, 2) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+async def two(database: Database, engine: AsyncEngine) -> tuple[Tenant, Tenant]:
+    """Two tenants with a finished job each, and nobody else."""
+    tenant, other = await make_tenant(database.urls, engine), await make_tenant(database.urls, engine)
+    for each in (tenant, other):
         await each.job(items=2, succeeded=1, failed=1)
-    return tenant, other_tenant
+    return tenant, other
 
 
 async def test_it_reads_what_several_workspaces_hold(two: tuple[Tenant, Tenant], engine: AsyncEngine) -> None:

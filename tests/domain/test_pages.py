@@ -279,11 +279,10 @@ async def test_pages_of_any_size_from_either_end_are_the_sorted_list_whatever_is
     )
 
 
-@pytest.mark.parametrize("is_backward", [False, True])
-@pytest.mark.parametrize("ordering", [NEWEST_JOBS, *JOB_ORDERINGS.values()], ids=lambda ordering: str(ordering.name))
-async def test_pages_of_jobs_are_the_sorted_list_also_where_values_are_null_or_equal(
-    tenant: Tenant, ordering: Ordering, is_backward: bool
-) -> None:
+@pytest.fixture(scope="module")
+async def eight_jobs(database: Database, engine: AsyncEngine) -> Tenant:
+    """Their workspace: six are finished, at two times; all of them were made at one of three."""
+    tenant = await make_tenant(database.urls, engine)
     for number in range(8):
         in_hand = await tenant.job(items=1)
         async with tenant.work() as connection:
@@ -293,9 +292,16 @@ async def test_pages_of_jobs_are_the_sorted_list_also_where_values_are_null_or_e
                 .where(robot_jobs.c.id == in_hand.job.id)
                 .values({"created_at": SOME_TIMES[number % 3]} | finished)
             )
+    return tenant
 
+
+@pytest.mark.parametrize("is_backward", [False, True])
+@pytest.mark.parametrize("ordering", [NEWEST_JOBS, *JOB_ORDERINGS.values()], ids=lambda ordering: str(ordering.name))
+async def test_pages_of_jobs_are_the_sorted_list_also_where_values_are_null_or_equal(
+    eight_jobs: Tenant, ordering: Ordering, is_backward: bool
+) -> None:
     async def read(page: PageRequest) -> Page[Any]:
-        async with tenant.work() as connection:
+        async with eight_jobs.work() as connection:
             return await list_robot_jobs(connection, page=page)
 
     everything = in_order(ordering, (await read(PageRequest(100))).rows)
@@ -306,21 +312,28 @@ async def test_pages_of_jobs_are_the_sorted_list_also_where_values_are_null_or_e
         assert [job.completed_at is None for job in everything] == [False] * 6 + [True] * 2
 
 
-@pytest.mark.parametrize("is_backward", [False, True])
-@pytest.mark.parametrize("ordering", [OLDEST_ITEMS, *ITEM_ORDERINGS.values()], ids=lambda ordering: str(ordering.name))
-async def test_pages_of_the_items_of_two_jobs_are_each_jobs_sorted_list(
-    tenant: Tenant, ordering: Ordering, is_backward: bool
-) -> None:
+@pytest.fixture(scope="module")
+async def items_of_two_jobs(database: Database, engine: AsyncEngine) -> tuple[Tenant, list[uuid.UUID]]:
+    """Five each, some closed at two times, all changed at one of three."""
+    tenant = await make_tenant(database.urls, engine)
     jobs = [await tenant.job(items=5), await tenant.job(items=5)]
-    for number, item in enumerate([*jobs[0].items, *jobs[1].items]):
-        closed = {"status": "cancelled", "closed_by": "system", "completed_at": SOME_TIMES[number % 2]}
-        async with tenant.work() as connection:
+    async with tenant.work() as connection:
+        for number, item in enumerate([*jobs[0].items, *jobs[1].items]):
+            closed = {"status": "cancelled", "closed_by": "system", "completed_at": SOME_TIMES[number % 2]}
             await connection.execute(
                 sa.update(robot_job_items)
                 .where(robot_job_items.c.id == item.id)
                 .values({"updated_at": SOME_TIMES[number % 3]} | (closed if number % 3 else {}))
             )
-    job_ids = [each.job.id for each in jobs]
+    return tenant, [each.job.id for each in jobs]
+
+
+@pytest.mark.parametrize("is_backward", [False, True])
+@pytest.mark.parametrize("ordering", [OLDEST_ITEMS, *ITEM_ORDERINGS.values()], ids=lambda ordering: str(ordering.name))
+async def test_pages_of_the_items_of_two_jobs_are_each_jobs_sorted_list(
+    items_of_two_jobs: tuple[Tenant, list[uuid.UUID]], ordering: Ordering, is_backward: bool
+) -> None:
+    tenant, job_ids = items_of_two_jobs
 
     for job_id in job_ids:
         everything = in_order(ordering, (await tenant.read(job_id)).items)
