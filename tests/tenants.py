@@ -413,7 +413,8 @@ _owners: dict[DatabaseUrls, AsyncEngine] = {}
 @asynccontextmanager
 async def tenants_made_quickly(urls: DatabaseUrls) -> AsyncIterator[None]:
     """While the block lasts the owner of that database stays connected: a new connection is most of what one costs."""
-    _owners[urls] = create_async_engine(urls.owner, pool_size=1, connect_args={"timeout": 30})
+    # Asked first whether it is still there, for some tests end all connections.
+    _owners[urls] = create_async_engine(urls.owner, pool_size=1, pool_pre_ping=True, connect_args={"timeout": 30})
     yield
     await _owners.pop(urls).dispose()
 

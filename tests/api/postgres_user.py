@@ -2,6 +2,7 @@
 
 import os
 import resource
+import signal
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -13,6 +14,7 @@ def use(
 ) -> None:
     """Start the server, and once more for each thing that is sent; until the other end is closed, or for ever."""
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     os.environ |= {"PGPORT": "1", "PGDATA": "/nowhere"}
     if umask is not None:
         os.umask(umask)

@@ -406,7 +406,7 @@ _steps = st.lists(
 
 @pytest.mark.usefixtures("prompt", "never_far")
 @settings(
-    max_examples=20,
+    max_examples=12,
     deadline=None,
     database=None,
     phases=[Phase.generate],  # a failure is short enough to read as it is; shrinking it would take minutes
