@@ -46,6 +46,11 @@ _REMOVE_WHEN_STOPPED = (
 )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Shuffled already, those of each kind stay so."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture(scope="session")
 def postgres(testrun_uid: str) -> Iterator[EmbeddedPostgres]:
     """All workers of a run share one server; it stops after the last of them."""

@@ -238,6 +238,7 @@ def told_to(client: CompletionClient) -> list[Told]:
 # ---------------------------------------------------------------------------------------------- the tests
 
 
+@pytest.mark.long
 async def test_whatever_happens_each_client_is_told_each_completion_once_and_in_order(cluster: Cluster) -> None:
     engine = create_async_engine(cluster.urls.app, poolclass=NullPool)
     tenant = await make_tenant(cluster.urls, engine)

@@ -96,6 +96,7 @@ async def test_everybody_is_told_in_time_and_the_first_afterwards_is_answered(
     assert "Traceback" not in behind.log.read_text()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("trouble", ["cut", "silence", "forget"])
 async def test_streams_outlive_a_short_absence_of_the_database(
     behind: Server, network: Network, shop: Tenant, trouble: str

@@ -81,6 +81,7 @@ async def count_shipped(urls: DatabaseUrls) -> int:
         return int(await connection.scalar(shipped) or 0)
 
 
+@pytest.mark.long
 async def test_the_demo_ships_what_the_portal_takes_and_ships_none_again(database: Database, tmp_path: Path) -> None:
     async with running(database.urls, tmp_path) as server:
         first, second = options(server, tmp_path), options(server, tmp_path)
@@ -98,6 +99,7 @@ async def test_the_demo_ships_what_the_portal_takes_and_ships_none_again(databas
     assert "1 order ready" in printed(second)
 
 
+@pytest.mark.long
 async def test_the_demo_started_again_after_a_killed_server_finishes_its_job(
     database: Database, tmp_path: Path
 ) -> None:
@@ -139,6 +141,7 @@ async def test_a_demo_that_is_killed_leaves_nothing_behind(database: Database, t
     await until(lambda: not any(each.is_running() for each in children), within_s=20)
 
 
+@pytest.mark.long
 async def test_the_command_starts_what_it_needs_and_a_browser_fills_in_the_form(
     database: Database, tmp_path: Path
 ) -> None:

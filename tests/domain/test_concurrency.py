@@ -6,6 +6,8 @@ import random
 from collections import Counter
 from collections.abc import Awaitable
 
+import pytest
+
 from domain.dispatch_problems import DispatchProblemCode
 from domain.errors import DomainError
 from domain.events import EventType
@@ -61,6 +63,7 @@ async def test_two_creations_at_once_for_overlapping_orders_make_one_job(tenant:
         assert len(refusal.refused) == 20
 
 
+@pytest.mark.long
 async def test_results_sent_three_times_each_by_32_robots_are_counted_once(tenant: Tenant) -> None:
     in_hand = await tenant.job(items=RESULTS)
     results = [_result_of(item, number) for number, item in enumerate(in_hand.items)] * 3

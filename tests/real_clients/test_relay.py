@@ -5,12 +5,15 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.real_clients.node import FOLDER, ROOT, Node
 from tests.real_clients.processes import items_of, run_tool, running
 from tests.servers import Server
 from tests.tenants import Tenant
 
 
+@pytest.mark.long
 async def test_relay_compiles_pages_changes_and_follows(
     node: Node, server: Server, shop: Tenant, tmp_path: Path
 ) -> None:

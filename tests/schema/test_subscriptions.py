@@ -262,8 +262,6 @@ async def test_a_removed_member_hears_no_more(
         ending = asyncio.create_task(items.error_and_end())
         await wakeups.follower_waits(in_hand.job.id)
         await remove_member(database, tenant, Role.VIEWER)
-        await tenant.succeed(in_hand.items[0])
-        wakeups.announce(in_hand.job.id)
         errors = [await ending, await progress.error_and_end()]
 
     assert [error["extensions"]["code"] for error in errors] == ["NOT_A_MEMBER"] * 2

@@ -436,6 +436,19 @@ async def test_a_page_that_hangs_is_left_for_another(odd: OddPortal, shop: Shop)
     await fill(carrier, an_order())
 
 
+async def test_a_page_that_does_not_close_holds_nobody_up(
+    odd: OddPortal, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carrier = await shop.logged_in(odd.url)
+    assert carrier._tab is not None
+    monkeypatch.setattr(carrier._tab.page, "close", asyncio.Event().wait)
+
+    async with asyncio.timeout(30):
+        await carrier.open_session()
+
+    await fill(carrier, an_order())
+
+
 async def test_a_dialog_that_asks_something_is_no_answer(odd: OddPortal, shop: Shop) -> None:
     odd.form_page = odd.form_page.replace(
         "<form",

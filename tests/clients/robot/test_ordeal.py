@@ -220,6 +220,7 @@ async def _make_shop(database: Database, engine: AsyncEngine, username: str) -> 
     return shop
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:.*unclosed:ResourceWarning")  # of connections that were cut
 async def test_no_order_has_two_parcels_and_what_is_said_of_each_is_true(
     database: Database, engine: AsyncEngine, tmp_path: Path
