@@ -80,7 +80,7 @@ def test_serve_refuses_a_port_in_use(served_urls: DatabaseUrls) -> None:
 
 
 def test_migrate_says_whose_url_is_wrong(served_urls: DatabaseUrls) -> None:
-    wrong = served_urls.owner.replace("/served_", "/nothing_")
+    wrong = served_urls.owner.replace("/test_", "/nothing_")
 
     said = refusal("migrate", **settings_for(served_urls) | {"MIGRATION_DATABASE_URL": wrong})
 
@@ -96,7 +96,7 @@ async def test_reasons_are_one_line(served_urls: DatabaseUrls) -> None:
         nobody.bind(("127.0.0.1", 0))  # and does not listen
         silent = f"postgresql+asyncpg://robot_jobs@127.0.0.1:{deaf.getsockname()[1]}/robot_jobs?ssl=disable"
         for url, reason in (
-            (served_urls.app.replace("/served_", "/nothing_"), "does not exist"),
+            (served_urls.app.replace("/test_", "/nothing_"), "does not exist"),
             (served_urls.app.replace(APP_ROLE, "nobody_here"), 'role "nobody_here" does not exist'),
             ("postgresql+asyncpg://robot_jobs@/robot_jobs?host=/tmp/nowhere", "No such file or directory"),
             (f"postgresql+asyncpg://robot_jobs:hunter2@127.0.0.1:{nobody.getsockname()[1]}/x", "Connect call failed"),

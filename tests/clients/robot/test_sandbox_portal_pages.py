@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Error, Locator, Page, expect
+from playwright.async_api import Browser, BrowserContext, Locator, Page, expect
 
 from clients.robot.carriers.pedidos import TEXTS
 from clients.robot.sandbox_portal.app import SESSION_COOKIE
@@ -74,32 +74,28 @@ class Visit:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def page(browser: Browser) -> AsyncIterator[Page]:
-    """One for all: a session of its own and the form loaded anew part one test from the next."""
-    context = await browser.new_context()
-    context.set_default_timeout(BROWSER_TIMEOUT_MS)
+async def window(browser: Browser) -> AsyncIterator[BrowserContext]:
+    """One for all, with a page for each."""
+    window = await browser.new_context()
+    window.set_default_timeout(BROWSER_TIMEOUT_MS)
     expect.set_options(timeout=BROWSER_TIMEOUT_MS)
-    yield await context.new_page()
-    await context.close()
+    yield window
+    await window.close()
 
 
 @pytest.fixture
-async def visit(page: Page, portal: RunningPortal) -> AsyncIterator[Visit]:
+async def visit(window: BrowserContext, portal: RunningPortal) -> AsyncIterator[Visit]:
     """Somebody who is logged in, and has the form before them."""
     portal.store.reset()
     _, token = portal.store.log_in(ACCOUNT, is_right=True, lock_after=1)
-    await page.context.clear_cookies()
-    await page.context.add_cookies([{"name": SESSION_COOKIE, "value": token, "url": portal.url}])
-    visit = Visit(portal, page)
-    troubles: list[str] = []  # what the pages' scripts did not catch
-
-    def note(error: Error) -> None:
-        troubles.append(str(error))
-
-    page.on("pageerror", note)
+    await window.clear_cookies()
+    await window.add_cookies([{"name": SESSION_COOKIE, "value": token, "url": portal.url}])
+    visit = Visit(portal, await window.new_page())
+    troubles: list[str] = []  # what the page's scripts did not catch
+    visit.page.on("pageerror", lambda error: troubles.append(str(error)))
     await visit.open_form()
     yield visit
-    page.remove_listener("pageerror", note)
+    await visit.page.close()
     assert troubles == []
 
 
