@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.settings import Settings
+from domain.accounts import Breaker
 from domain.base import first_id_at
 from domain.evidence import BATCH as EVIDENCE_AT_ONCE
 from domain.evidence import EvidenceStore, list_strays, remove_expired_evidence
@@ -61,7 +62,7 @@ class Sweep:
 def sweeps_of(settings: Settings, store: EvidenceStore) -> list[Sweep]:
     """The sweeps that the settings ask for."""
     sweeps = [
-        Sweep("expired leases", EXPIRED_LEASES_EVERY_S, _end_expired_leases),
+        Sweep("expired leases", EXPIRED_LEASES_EVERY_S, partial(_end_expired_leases, settings.breaker())),
         Sweep("items that nobody may take", UNCLAIMABLE_ITEMS_EVERY_S, _close_unclaimable_items),
         Sweep("expired evidence", 3_600, partial(_remove_expired_evidence, store)),
         Sweep("stray evidence", 3_600, StrayEvidence(store)),
@@ -107,8 +108,8 @@ class StrayEvidence:
         return Batch(has_more, afterwards=partial(self._store.remove, strays))
 
 
-async def _end_expired_leases(connection: AsyncConnection) -> Batch:
-    ended = await end_expired_leases(connection)
+async def _end_expired_leases(breaker: Breaker, connection: AsyncConnection) -> Batch:
+    ended = await end_expired_leases(connection, breaker=breaker)
     if ended.count:
         logger.info(
             "%d leases ran out: %d items are pending again, %d were given up, of %d the outcome is unknown",

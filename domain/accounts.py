@@ -6,15 +6,16 @@ logins lock accounts.  What a pause waits for, and how it ends: docs/decisions/0
 
 import datetime as dt
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.base import id_column, metadata, one_of, timestamp
+from domain.base import array_parameter, id_column, metadata, one_of, timestamp
 from domain.carriers import Carrier
 from domain.errors import DomainError
 
@@ -130,6 +131,29 @@ async def note_portal_errors(
     )
 
 
+async def note_lost_robots(
+    connection: AsyncConnection, lost: Mapping[tuple[uuid.UUID, Carrier], int], *, breaker: Breaker
+) -> None:
+    """So many robots fell silent over each account, before they had submitted anything: each counts as a portal error.
+
+    Who tries a login and dies of it has told nobody what the portal said.  For the system role
+    (`enter_all_workspaces`); one statement, on accounts that something was claimed for.
+    """
+    if not lost:
+        return
+    await connection.execute(
+        _NOTE_LOST,
+        {
+            "workspace_ids": [workspace_id for workspace_id, _ in lost],
+            "carriers": [carrier.value for _, carrier in lost],
+            "counts": list(lost.values()),
+            "message": "Robots fell silent before they had submitted anything.",
+            "errors": breaker.errors,
+            "probe_after_s": breaker.probe_after_s,
+        },
+    )
+
+
 async def note_portal_works(connection: AsyncConnection, workspace_id: uuid.UUID, carrier: Carrier) -> None:
     """The portal has answered as it should: what was counted is forgotten, and a pause ends.
 
@@ -169,25 +193,46 @@ _ENSURE = (
     )
     .on_conflict_do_nothing()
 )
-_errors_now = _account.portal_errors + sa.bindparam("count", type_=sa.Integer())
 _is_for_login = sa.func.coalesce(_account.pause_reason == PauseReason.LOGIN_REFUSED.value, sa.false())
-_pauses = sa.and_(
-    sa.not_(_is_for_login),
-    sa.or_(_account.paused_at.is_not(None), _errors_now >= sa.bindparam("errors", type_=sa.Integer())),
-)
-_NOTE_ERRORS = (
-    sa.update(carrier_accounts)
-    .where(_of_account)
-    .values(
-        portal_errors=_errors_now,
-        paused_at=sa.case(
-            (_pauses, sa.func.coalesce(_account.paused_at, sa.func.clock_timestamp())), else_=_account.paused_at
-        ),
-        pause_reason=sa.case((_pauses, PauseReason.PORTAL_ERRORS.value), else_=_account.pause_reason),
-        pause_message=sa.case((_pauses, sa.bindparam("message", type_=sa.Text())), else_=_account.pause_message),
-        probe_at=sa.case((_pauses, _wait_after(_account.probes)), else_=_account.probe_at),
-        is_probing=sa.case((_pauses, sa.false()), else_=_account.is_probing),
+
+
+def _with_more_errors(count: sa.ColumnElement[int]) -> dict[str, sa.ColumnElement[Any]]:
+    """What an account is after so many more in a row."""
+    errors = _account.portal_errors + count
+    pauses = sa.and_(
+        sa.not_(_is_for_login),
+        sa.or_(_account.paused_at.is_not(None), errors >= sa.bindparam("errors", type_=sa.Integer())),
     )
+    return {
+        "portal_errors": errors,
+        "paused_at": sa.case(
+            (pauses, sa.func.coalesce(_account.paused_at, sa.func.clock_timestamp())), else_=_account.paused_at
+        ),
+        "pause_reason": sa.case((pauses, PauseReason.PORTAL_ERRORS.value), else_=_account.pause_reason),
+        "pause_message": sa.case((pauses, sa.bindparam("message", type_=sa.Text())), else_=_account.pause_message),
+        "probe_at": sa.case((pauses, _wait_after(_account.probes)), else_=_account.probe_at),
+        "is_probing": sa.case((pauses, sa.false()), else_=_account.is_probing),
+    }
+
+
+_NOTE_ERRORS = (
+    sa.update(carrier_accounts).where(_of_account).values(_with_more_errors(sa.bindparam("count", type_=sa.Integer())))
+)
+_lost = (
+    sa.func.unnest(
+        array_parameter("workspace_ids", sa.Uuid()),
+        array_parameter("carriers", sa.Text()),
+        array_parameter("counts", sa.Integer()),
+    )
+    .table_valued(
+        sa.column("workspace_id", sa.Uuid()), sa.column("carrier", sa.Text()), sa.column("count", sa.Integer())
+    )
+    .render_derived("lost")
+)
+_NOTE_LOST = (
+    sa.update(carrier_accounts)
+    .where(_account.workspace_id == _lost.c.workspace_id, _account.carrier == _lost.c.carrier)
+    .values(_with_more_errors(_lost.c["count"]))
 )
 _NO_PAUSE = {
     "paused_at": None,

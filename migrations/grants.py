@@ -55,8 +55,10 @@ SYSTEM_GRANTS = {
     ),
     "robot_job_attempts": "SELECT, INSERT, UPDATE (late_results, late_result_at, robot, steps)",
     "events": "SELECT, INSERT, DELETE",
-    # Which account is served next.
-    "carrier_accounts": READ,
+    # Which account is served next, and which one robots have died over.
+    "carrier_accounts": (
+        "SELECT, UPDATE (portal_errors, paused_at, pause_reason, pause_message, probe_at, is_probing)"
+    ),
     "orders": "SELECT (id, tracking_number)",
     "carrier_configs": "SELECT (workspace_id, carrier, is_enabled, max_concurrent_leases)",
     "robot_job_lookups": READ,

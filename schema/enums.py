@@ -111,7 +111,8 @@ describe(
     "PauseReason",
     "Why robots leave an account alone.",
     LOGIN_REFUSED="The portal refused the login.  Repeated refusals lock an account, so nobody tries it by itself.",
-    PORTAL_ERRORS="Several errors of the portal in a row; it is tried again by itself, ever more rarely.",
+    PORTAL_ERRORS="Several errors of the portal in a row, or robots that died over it; it is tried again by itself, "
+    "ever more rarely.",
 )
 describe(
     ReleaseReason,
@@ -119,7 +120,8 @@ describe(
     "Why a robot gives back what it has not submitted.",
     STOPPING="The robot stops.",
     LOGIN_REFUSED="The portal refused the login: the account pauses at once.",
-    PORTAL_UNAVAILABLE="The portal cannot be worked with: several in a row, and the account pauses.",
+    PORTAL_UNAVAILABLE="The portal cannot be worked with, or the robot died over it: several in a row, and the account "
+    "pauses.",
     NOT_SETTLED="Of a look-up: it is too soon to say that there is no parcel.",
 )
 describe(

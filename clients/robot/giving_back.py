@@ -27,13 +27,20 @@ class GivingBack:
         self._api, self._journal, self._desk, self._reporter = api, journal, desk, reporter
         self._log, self._has_result = log, has_result
 
-    def abandon(self) -> None:
-        """Nothing is in hand any more: the journal's claims are of a process that ended, or of a try broken off."""
+    def abandon(self, *, was_killed: bool) -> None:
+        """Nothing is in hand any more: the journal's claims are of a process that was killed, or of a try broken off.
+
+        Who dies over an account again and again must not log in there as often: being killed over an item counts as
+        an error of its portal.
+        """
         for claim in self._journal.list_claims():
             if claim.stage is Stage.PRESSING:
                 number = claim.reserved_number
                 message = f"The robot ended after the button. Whether there is a parcel under {number} is not known."
                 self._keep(claim, ErrorType.TIMEOUT, message, is_pressed=True)
+            elif claim.reason is None and was_killed and claim.stage is not Stage.CLAIMED:
+                message = "The robot ended while it worked at the portal. Nothing was submitted."
+                self._journal.give_back_later(claim.lease_token, ReleaseReason.PORTAL_UNAVAILABLE, message)
             elif claim.reason is None:
                 self._journal.give_back_later(claim.lease_token, ReleaseReason.STOPPING, "The robot stopped.")
 

@@ -75,6 +75,8 @@ class Stage(StrEnum):
     """How far a try has come, in this order; what is not on the disk has not begun."""
 
     CLAIMED = "claimed"
+    WORKING = "working"
+    """Taken up: the portal is logged in to, the form filled in."""
     MARKING = "marking"
     """The API is asked to mark it; the button is not pressed."""
     PRESSING = "pressing"
@@ -240,6 +242,10 @@ class Journal:
                 "UPDATE claims SET reason = ?, message = ?, retry_after_s = ? WHERE lease_token = ?",
                 (reason, message, retry_after_s, lease_token),
             )
+
+    def begin_working(self, lease_token: str) -> None:
+        with self._transaction() as database:
+            database.execute("UPDATE claims SET stage = ? WHERE lease_token = ?", (Stage.WORKING, lease_token))
 
     def begin_marking(self, lease_token: str, account: str, number: int) -> None:
         """The number is used up by it, whatever comes."""

@@ -80,7 +80,7 @@ class Robot:
         Raises KeyRefused, JournalUnusable, CarrierUnusable, and a defect of ours when all else has been seen to.
         """
         self._journal.take_up_what_was_set_aside()
-        self._giving_back.abandon()
+        self._giving_back.abandon(was_killed=True)
         self._delivery.wake()
         background = [
             asyncio.create_task(self._guarded(each))
@@ -226,6 +226,7 @@ class Robot:
             if await rest(self._next_form_at - lease_clock(), self._stopping):
                 return
             self._in_work = held = self._waiting.pop(0)
+            self._journal.begin_working(held.lease.token)
             self._count_queue()
             outcome = await self._until_stopped(work(held))
             self._leases.drop(held.lease)
@@ -292,7 +293,7 @@ class Robot:
         try:
             await self._desk.leave()
             if not isinstance(self._failure, KeyRefused | JournalUnusable):
-                self._giving_back.abandon()
+                self._giving_back.abandon(was_killed=False)
                 async with asyncio.timeout(_LAST_WORDS_S):
                     await self._giving_back.settle(within_s=_LAST_WORDS_S)
                     await self._delivery.send_all()

@@ -1,14 +1,17 @@
 """Leases that have run out are ended: what no robot had submitted is done again, the rest may not be."""
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from domain.accounts import Breaker, note_lost_robots
 from domain.base import array_parameter
+from domain.carriers import Carrier
 from domain.events import EventType
 from domain.robot_jobs.changes import JobChange, write_job_changes
 from domain.robot_jobs.closing import Closing, close_items
@@ -50,13 +53,19 @@ class ExpiredLeases:
         return self.requeued + self.given_up + self.unknown
 
 
-async def end_expired_leases(connection: AsyncConnection, *, limit: int = BATCH) -> ExpiredLeases:
+async def end_expired_leases(
+    connection: AsyncConnection,
+    *,
+    limit: int = BATCH,
+    breaker: Breaker = Breaker(),  # noqa: B008 -- frozen
+) -> ExpiredLeases:
     """End what leases have run out by the database's clock, a batch of them, in all workspaces.
 
     Not submitted: the try is closed as an error and the item is pending again with a new one; after several such
-    tries in a row it stays an error.  Submitted: an error with an unknown outcome.  Attempts, counters, job status
-    and events as for a result.  Locks the jobs, passing by those that somebody else has locked, then the items by id.
-    For the system role (`enter_all_workspaces`).  A constant number of statements.
+    tries in a row it stays an error, and the account counts its robot as a portal error.  Submitted: an error with an
+    unknown outcome.  Attempts, counters, job status and events as for a result.  Locks the jobs, passing by those that
+    somebody else has locked, then the items by id, then the accounts.  For the system role (`enter_all_workspaces`).
+    A constant number of statements.
     """
     due = (await connection.scalars(_DUE, {"limit": limit})).all()
     if not due:
@@ -78,13 +87,27 @@ async def end_expired_leases(connection: AsyncConnection, *, limit: int = BATCH)
     await _requeue(connection, again, changes)
     await close_by_system(connection, closings, changes)
     changed = [change for change in changes.values() if change.events]
+    written = await write_job_changes(connection, changed) if changed else []
+    await note_lost_robots(connection, _count_lost_robots(expired, jobs), breaker=breaker)
     return ExpiredLeases(
-        await write_job_changes(connection, changed) if changed else [],
+        written,
         requeued=len(again),
         given_up=sum(not closing.outcome_unknown for _, closing in closings),
         unknown=sum(closing.outcome_unknown for _, closing in closings),
         has_more=len(rows) == limit,
     )
+
+
+def _count_lost_robots(
+    expired: Sequence[tuple[RobotJobItem, int]], jobs: Mapping[uuid.UUID, RobotJob]
+) -> Counter[tuple[uuid.UUID, Carrier]]:
+    """By account.  A robot that held several items died once."""
+    lost = {
+        (job.workspace_id, job.carrier, item.leased_by)
+        for item, job in ((item, jobs[item.job_id]) for item, _ in expired)
+        if item.submitted_at is None
+    }
+    return Counter((workspace_id, carrier) for workspace_id, carrier, _ in lost)
 
 
 def _timeout(message: str) -> Closing:

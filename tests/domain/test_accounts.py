@@ -151,6 +151,47 @@ async def test_portal_errors_count_as_results_and_a_validation_error_shows_that_
     assert found[:2] == (PauseReason.PORTAL_ERRORS, "Error interno.")
 
 
+@pytest.mark.parametrize("count", [2, 3])
+async def test_robots_that_fall_silent_over_an_account_pause_it(tenant: Tenant, count: int) -> None:
+    await tenant.job()
+    for _ in range(count):
+        [item] = (await tenant.claim()).items
+        await tenant.run_out(item)
+        await tenant.sweep(breaker=Breaker(errors=3, probe_after_s=60))
+
+    found = await pause_of(tenant)
+    if count < 3:
+        assert found is None
+        return
+    assert found is not None
+    assert found[:2] == (PauseReason.PORTAL_ERRORS, "Robots fell silent before they had submitted anything.")
+    assert found[2] is not None
+    assert dt.timedelta(seconds=59) < found[2] < dt.timedelta(seconds=61)
+
+
+async def test_a_robot_that_held_several_items_dies_once(tenant: Tenant) -> None:
+    await tenant.configure(max_concurrent_leases=5)
+    await tenant.job()
+    one, two = (await tenant.claim(2, robot="one")).items
+    [other] = (await tenant.claim(robot="other")).items
+
+    await tenant.run_out(one, two, other)
+    assert (await tenant.sweep(breaker=Breaker(errors=3))).requeued == 3
+
+    assert await pause_of(tenant) is None
+
+
+async def test_who_fell_silent_after_the_button_has_met_no_error_of_the_portal(tenant: Tenant) -> None:
+    await tenant.job()
+    [item] = (await tenant.claim()).items
+    await tenant.mark(item)
+    await tenant.run_out(item)
+
+    await tenant.sweep(breaker=Breaker(errors=1))
+
+    assert await pause_of(tenant) is None
+
+
 async def test_probes_are_ever_rarer(tenant: Tenant) -> None:
     breaker = Breaker(errors=1, probe_after_s=10)
     await tenant.job()

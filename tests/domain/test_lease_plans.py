@@ -154,7 +154,7 @@ async def test_renewals_and_sweeps_look_at_what_is_leased_alone(full: tuple[Tena
     finally:
         await tenant.sweep()
 
-    assert (len(renewing), len(sweeping)) == (1, 5)
+    assert (len(renewing), len(sweeping)) == (1, 6)
     assert max(*renewing.values(), *sweeping.values()) <= 200, (renewing, sweeping)
     assert in_hand.job.id == claimed[0].job_id
 

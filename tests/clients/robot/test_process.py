@@ -12,6 +12,7 @@ from tests.servers import run_command, until
 from tests.tenants import Tenant
 
 NOT_PRESSED = ["log in", "last number", "fill", "read back", "submit"]
+HELD_BACK = 3  # how it ends when all that is left waits for somebody
 AT_ONCE = ("--absent-after", "0")
 
 
@@ -34,6 +35,18 @@ async def test_a_robot_that_is_killed_at_any_step_ships_once_after_its_next_star
     assert [len(workshop.parcels(item)) for item in items] == [0 if step == "submit" else 1, 1]
     assert not any(item.outcome_unknown or item.review_reason for item in items)
     assert [item.tracking_number for item in items] == [next(iter(workshop.parcels(item)), None) for item in items]
+
+
+async def test_a_robot_that_dies_of_its_login_does_not_try_it_for_ever(workshop: Workshop, shop: Tenant) -> None:
+    job = await shop.job(items=1)
+    workshop.portal.order("log in", "kill", times=4)
+
+    ends = [(await workshop.run_process()).process.returncode for _ in range(4)]
+
+    assert ends == [-signal.SIGKILL] * 3 + [HELD_BACK]
+    assert workshop.portal.count("log in") == 3
+    item = await workshop.item(job)
+    assert (item.status, item.attempt) == (ItemStatus.PENDING, 1)
 
 
 async def test_a_robot_that_is_told_to_stop_finishes_the_item_in_hand_and_gives_back_the_others(
@@ -62,6 +75,8 @@ async def test_an_item_that_takes_too_long_at_a_stop_is_given_back(workshop: Wor
     assert await robot.ended() == 0, robot.log.read_text()
     item = await workshop.item(job)
     assert (item.status, item.attempt) == (ItemStatus.PENDING, 1)
+    [released] = [event for event in robot.events() if event["event"] == "given_back"]
+    assert released["reason"] == "STOPPING"
 
 
 async def test_an_answer_that_takes_too_long_at_a_stop_leaves_an_unknown_outcome(
