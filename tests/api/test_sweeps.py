@@ -18,7 +18,7 @@ from api.evidence_files import EvidenceFiles
 from api.settings import Settings, load_settings
 from api.sweeps import Batch, Sweep, Sweeps, sweeps_of
 from api.tokens import Tokens
-from domain.robot_jobs import robot_jobs
+from domain.robot_jobs import HeldBack, robot_jobs
 from domain.workspaces import SYSTEM_ROLE
 from schema.database import Database as Pool
 from tests.conftest import Database
@@ -261,6 +261,17 @@ async def test_the_server_ends_leases_that_run_out_and_wakes_who_follows(pool: P
 
     assert told == [in_hand.job.id, tenant.workspace_id]
     assert (await tenant.item(item)).attempt == 2
+
+
+async def test_robots_lost_pause_an_account_after_as_many_as_the_settings_say(pool: Pool, tenant: Tenant) -> None:
+    [sweep] = [sweep for sweep in sweeps_with(load_settings(pause_after_errors=1)) if sweep.name == "expired leases"]
+    await tenant.job(items=1)
+    [item] = (await tenant.claim()).items
+    await tenant.run_out(item)
+
+    await Sweeps(pool, []).sweep(sweep)
+
+    assert (await tenant.claim()).held_back is HeldBack.ACCOUNT_PAUSED
 
 
 async def test_the_server_closes_what_no_robot_may_take_and_wakes_who_follows(pool: Pool, tenant: Tenant) -> None:
