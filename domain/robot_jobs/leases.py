@@ -76,12 +76,12 @@ async def claim_job_items(
     """Lease up to `limit` pending items of that carrier for so many seconds, those of the oldest jobs first.
 
     Never more at once with one login than its config allows (one, when there is no config, and until a login that was
-    set or changed has worked), none while the config
-    is switched off or the account pauses (a probe that is due: one), and none whose order has meanwhile got a
-    tracking number, or that an earlier try may have shipped (`close_unclaimable_items`).  The first item taken up
-    starts its job.  What the claim of that id, if one is named, has brought the same robot before and is not submitted
-    yet is brought again, and nothing else.  Claims with one login wait for each other and for nobody else; then the
-    jobs that begin are locked, then items, then the account.  A constant number of statements.  Raises InvalidInput.
+    set or changed has worked), none while the config is switched off or the account pauses (a probe that is due: one),
+    and none whose order has meanwhile got a tracking number, or that an earlier try may have shipped
+    (`close_unclaimable_items`).  The first item taken up starts its job.  What the claim of that id, if one is named,
+    has brought the same robot before and is not submitted yet is brought again, and nothing else.  Claims with one
+    login wait for each other and for nobody else; then the jobs that begin are locked, then items, then the account.
+    A constant number of statements.  Raises InvalidInput.
     """
     check_claim(limit=limit, lease_s=lease_s)
     await lock_account(connection, carrier, workspace_id=workspace_id)

@@ -1,4 +1,4 @@
-"""Coordinadora's client portal, worked in a real Chromium as a person works it."""
+"""The steps of an order, from the login to the result."""
 
 import asyncio
 import datetime as dt
@@ -6,13 +6,14 @@ import re
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+
+from playwright.async_api import BrowserContext, Locator, Page, ViewportSize
+from playwright.async_api import Error as PlaywrightError
 
 from clients.robot.carrier import (
     Account,
     Carrier,
     CarrierSettings,
-    CarrierUnusable,
     FieldRefused,
     Form,
     LoginRefused,
@@ -24,6 +25,9 @@ from clients.robot.carrier import (
     PortalUnavailable,
     SessionLost,
 )
+from clients.robot.carriers.chromium import Chromium, find_chromium
+from clients.robot.carriers.coordinadora.scripts import READ_DIALOG, READ_FORM, READ_LIST, TYPE
+from clients.robot.carriers.coordinadora.tab import Tab, is_in_panel
 from clients.robot.carriers.pedidos import (
     CITY,
     FORM_PATH,
@@ -42,25 +46,6 @@ from clients.robot.carriers.pedidos import (
     without_password,
 )
 
-try:
-    from playwright.async_api import (
-        BrowserContext,
-        Dialog,
-        Frame,
-        Locator,
-        Page,
-        Request,
-        Response,
-        ViewportSize,
-    )
-    from playwright.async_api import Error as PlaywrightError
-
-    from clients.robot.carriers.chromium import Chromium, find_chromium
-except ModuleNotFoundError as missing:
-    raise CarrierUnusable(
-        f"The carrier coordinadora needs {missing.name}: pip install 'robot-jobs[browser]', and a Chromium."
-    ) from missing
-
 T = TypeVar("T")
 
 EVIDENCE_BYTES_AT_MOST = 2_000_000
@@ -76,60 +61,6 @@ _ALERT = "[role=alert], .alert, .alerta, .swal2-popup, .MuiAlert-message"
 _DIALOG = ".swal2-popup"
 _BUTTON = "button[type=submit], input[type=submit]"
 
-_TYPE = """async (fields) => {
-  const kinds = ["text", "email", "tel", "number", "search", "url", "textarea"];
-  let typed = 0;
-  for (const [name, value] of fields) {
-    const field = document.getElementsByName(name)[0];
-    if (!kinds.includes(field?.type) || field.disabled || field.readOnly || !field.checkVisibility({
-      visibilityProperty: true })) break;
-    field.focus();
-    if (document.activeElement !== field) break;
-    if (value || field.value) {
-      const inputType = value ? "insertText" : "deleteContentBackward";
-      const asked = new InputEvent("beforeinput", { inputType, data: value || null, bubbles: true, cancelable: true });
-      field.select();
-      if (field.dispatchEvent(asked) // which the command leaves out
-        && !document.execCommand(value ? "insertText" : "delete", false, value)) break;
-    }
-    await null;
-    typed += 1;
-  }
-  return typed;
-}"""
-_READ_FORM = """([texts, radios, city]) => {
-  const named = (name) => [...document.getElementsByName(name)];
-  const form = {};
-  for (const name of texts) form[name] = named(name)[0]?.value ?? "";
-  for (const name of radios) form[name] = named(name).find((radio) => radio.checked)?.value ?? "";
-  const shown = document.querySelector("[role=combobox]")?.value ?? "";
-  const sent = named(city)[0]?.value ?? shown;
-  form[city] = shown === sent ? shown : `${shown || '""'} shown, ${sent || '""'} sent`;
-  return form;
-}"""
-_READ_DIALOG = """() => {
-  for (const popup of document.querySelectorAll(".swal2-popup")) {
-    const icon = ["success", "error"].find((name) => popup.classList.contains(`swal2-icon-${name}`)
-      || popup.querySelector(`.swal2-icon.swal2-${name}`)?.checkVisibility());
-    const text = (part) => popup.querySelector(part)?.textContent?.trim() ?? "";
-    if (icon) return { icon, title: text(".swal2-title"), text: text(".swal2-html-container, .swal2-content") };
-  }
-  return null;
-}"""
-_READ_LIST = r"""() => {
-  const text = (cell) => cell.textContent.trim();
-  const range = [...document.body.querySelectorAll("*")].find((each) => !each.childElementCount
-    && !each.closest("tbody, script, style") && /\d\s*[-–—]\s*\d[\d.,]*\s+(de|of)\s+\d/.test(each.textContent));
-  const table = document.querySelector("table");
-  if (!range || !table) return null;
-  return {
-    range: text(range),
-    heads: [...table.querySelectorAll("thead th")].map(text),
-    rows: [...table.querySelectorAll("tbody tr")].filter((row) => row.cells.length > 1)
-      .map((row) => [...row.cells].map(text)),
-  };
-}"""
-
 
 class CoordinadoraCarrier(Carrier):
     name = "coordinadora"
@@ -138,7 +69,7 @@ class CoordinadoraCarrier(Carrier):
         super().__init__(settings, account)
         self._chromium: Chromium | None = None
         self._context: BrowserContext | None = None
-        self._tab: _Tab | None = None
+        self._tab: Tab | None = None
         self._number: str | None = None
         """The one in the form, until its button is pressed."""
         self._pressed_number = ""
@@ -195,13 +126,13 @@ class CoordinadoraCarrier(Carrier):
         context.set_default_timeout(self.settings.answer_timeout_s * 1_000)
         return context
 
-    async def _open_tab(self) -> "_Tab":
+    async def _open_tab(self) -> Tab:
         """A page of its own, in place of the one before, which may hang."""
         old, self._tab = self._tab, None
         if old is not None:
             await self._discard(old.page)
         assert self._context is not None  # noqa: S101 -- opened before
-        self._tab = _Tab(await self._bounded(self._context.new_page()))
+        self._tab = Tab(await self._bounded(self._context.new_page()))
         return self._tab
 
     async def _discard(self, part: "Page | BrowserContext") -> None:
@@ -210,12 +141,12 @@ class CoordinadoraCarrier(Carrier):
             async with asyncio.timeout(_SETTLED_AFTER_S):
                 await self._bounded(part.close())
 
-    async def _be_logged_in(self, tab: "_Tab") -> None:
+    async def _be_logged_in(self, tab: Tab) -> None:
         await tab.visit(self.settings.url + PANEL_PATH)
-        if not _is_in_panel(tab.page.url):
+        if not is_in_panel(tab.page.url):
             await self._log_in(tab)
 
-    async def _log_in(self, tab: "_Tab") -> None:
+    async def _log_in(self, tab: Tab) -> None:
         """One login.  What is neither taken nor an outage counts as a refusal: to try again could lock the account."""
         page = tab.page
         await page.fill("[name=usuario]", self.account.username)
@@ -226,7 +157,7 @@ class CoordinadoraCarrier(Carrier):
         deadline = _now() + self.settings.answer_timeout_s
         while _now() < deadline:
             tab.check()
-            if _is_in_panel(page.url):
+            if is_in_panel(page.url):
                 if tab.status >= 400:
                     raise PortalUnavailable(f"The portal answers {tab.status} to {PANEL_PATH}.")
                 return
@@ -266,7 +197,7 @@ class CoordinadoraCarrier(Carrier):
         await self._work(tab, self._fill(tab, form))
         self._number = form[NUMBER]
 
-    async def _fill(self, tab: "_Tab", form: Form) -> None:
+    async def _fill(self, tab: Tab, form: Form) -> None:
         page = tab.page
         await self._load_form(tab)
         await self._type(page, [(name, form[name]) for name in TEXTS])
@@ -288,13 +219,13 @@ class CoordinadoraCarrier(Carrier):
             typed = 0
             with suppress(PlaywrightError):  # the page has gone elsewhere: `fill` says how that ends
                 async with asyncio.timeout(self.settings.answer_timeout_s):
-                    typed = await page.evaluate(_TYPE, rest)
+                    typed = await page.evaluate(TYPE, rest)
             if typed < len(rest):
                 name, value = rest[typed]
                 await page.fill(f"[name={name}]", value)
             del rest[: typed + 1]
 
-    async def _load_form(self, tab: "_Tab") -> None:
+    async def _load_form(self, tab: Tab) -> None:
         """A connection error is dismissed and the form loaded again, once."""
         page = tab.page
         said = ""
@@ -329,7 +260,7 @@ class CoordinadoraCarrier(Carrier):
             await asyncio.sleep(_LOOKS_EVERY_S)
         raise FieldRefused(f"The portal suggests nothing for the city {city}.")
 
-    async def _leave_field(self, tab: "_Tab") -> None:
+    async def _leave_field(self, tab: Tab) -> None:
         """And hear what the page asks the portal when a field is left; a page that never rests is read all the same."""
         await tab.page.evaluate("() => document.activeElement?.blur?.()")
         deadline = _now() + _SETTLED_AFTER_S
@@ -346,12 +277,12 @@ class CoordinadoraCarrier(Carrier):
             raise PortalUnavailable("No form is filled in.")
         return await self._work(self._tab, self._read_back(self._tab))
 
-    async def _read_back(self, tab: "_Tab") -> Form:
+    async def _read_back(self, tab: Tab) -> Form:
         await self._leave_field(tab)
         if await tab.page.locator(_DIALOG).count():
             said = await tab.page.locator(_DIALOG).first.inner_text()
             raise PortalUnavailable(" ".join(said.split()))
-        form: dict[str, str] = await tab.page.evaluate(_READ_FORM, [TEXTS, RADIOS, CITY])
+        form: dict[str, str] = await tab.page.evaluate(READ_FORM, [TEXTS, RADIOS, CITY])
         return form
 
     # ------------------------------------------------------------------------------------------ the button
@@ -382,7 +313,7 @@ class CoordinadoraCarrier(Carrier):
             raise OutcomeUnknown(f"The portal failed while it took the order, and says: {dialog['text']}")
         return read_dialog(dialog["icon"], dialog["title"], dialog["text"], number=self._pressed_number)
 
-    async def _wait_for_dialog(self, tab: "_Tab") -> dict[str, str]:
+    async def _wait_for_dialog(self, tab: Tab) -> dict[str, str]:
         deadline = self._pressed_at + self.settings.result_timeout_s
         failed_at: float | None = None
         while _now() < deadline:
@@ -390,7 +321,7 @@ class CoordinadoraCarrier(Carrier):
                 raise self._lost_at_button(tab) or OutcomeUnknown(f"After the button: {tab.trouble}")
             try:
                 async with asyncio.timeout(deadline - _now()):
-                    dialog: dict[str, str] | None = await tab.page.evaluate(_READ_DIALOG)
+                    dialog: dict[str, str] | None = await tab.page.evaluate(READ_DIALOG)
             except (PlaywrightError, TimeoutError):
                 dialog = None  # between two pages, or a page that hangs
             if dialog is not None:
@@ -401,7 +332,7 @@ class CoordinadoraCarrier(Carrier):
             await asyncio.sleep(_LOOKS_EVERY_S)
         raise OutcomeUnknown(f"No dialog has come within {self.settings.result_timeout_s:g} s of the button.")
 
-    def _lost_at_button(self, tab: "_Tab") -> SessionLost | None:
+    def _lost_at_button(self, tab: Tab) -> SessionLost | None:
         """If whatever the button sent was answered by asking for a login.  The login page alone proves nothing."""
         if isinstance(tab.trouble, SessionLost) and tab.sent and all(map(tab.was_sent_to_login, tab.sent)):
             return SessionLost("The portal asked for a login instead of taking the order.")
@@ -427,14 +358,14 @@ class CoordinadoraCarrier(Carrier):
             page = await self._work(tab, self._read_list(tab, after=page.last))
             yield page
 
-    async def _read_list(self, tab: "_Tab", *, after: int) -> ListPage:
+    async def _read_list(self, tab: Tab, *, after: int) -> ListPage:
         """As soon as the list shows all the rows that it says it shows, behind those of the page before."""
         said = "no list"
         deadline = _now() + self.settings.answer_timeout_s
         while _now() < deadline:
             tab.check()
             with suppress(PlaywrightError):  # between two pages
-                shown = await tab.page.evaluate(_READ_LIST)
+                shown = await tab.page.evaluate(READ_LIST)
                 if shown:
                     said = f"{len(shown['rows'])} rows, {shown['range']}"
                     page = list_page(_parcels(shown["heads"], shown["rows"]), shown["range"])
@@ -472,7 +403,7 @@ class CoordinadoraCarrier(Carrier):
         if chromium is not None:
             await chromium.end()
 
-    async def _logged_in(self) -> "_Tab":
+    async def _logged_in(self) -> Tab:
         """The page to work in.  Raises PortalUnavailable and SessionLost."""
         if self._tab is None:
             raise PortalUnavailable("There is no browser.")
@@ -483,7 +414,7 @@ class CoordinadoraCarrier(Carrier):
             return tab
         return self._tab
 
-    async def _work(self, tab: "_Tab", step: Coroutine[Any, Any, T]) -> T:
+    async def _work(self, tab: Tab, step: Coroutine[Any, Any, T]) -> T:
         """A step in a page, ended at once by what happens to the page meanwhile.  Raises what the step does."""
         working = asyncio.ensure_future(self._bounded(step))
         ending = asyncio.ensure_future(tab.ended.wait())
@@ -513,109 +444,6 @@ class CoordinadoraCarrier(Carrier):
         except PlaywrightError as error:
             problem = without_password(error.message.splitlines()[0], self.account)
         raise PortalUnavailable(problem)
-
-
-class _Tab:
-    """A page, with what it has sent since the last `listen`, and what has become of it."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.needs_panel = False
-        """Whether it is to be logged in: from the end of the login on."""
-        self.is_doubtful = False
-        """Whether something in it has not worked: it may hang."""
-        self.trouble: PortalError | None = None
-        """Why nothing can be done in it any more."""
-        self.ended = asyncio.Event()
-        """Set with `trouble`."""
-        self.status = 200
-        """Of the page's own document."""
-        self.sent: list[Request] = []
-        """What asked for a change, such as a form."""
-        self.answers: dict[Request, Response] = {}
-        """To what was sent."""
-        self.failed: set[Request] = set()
-        self.under_way: set[Request] = set()
-        """Whatever the page's scripts have asked for and not heard about."""
-        page.on("crash", lambda _: self._end(PortalUnavailable("The browser's page has crashed.")))
-        page.on("close", lambda _: self._end(PortalUnavailable("The browser has ended.")))
-        page.on("dialog", self._dismiss)
-        page.on("framenavigated", self._look_where)
-        page.on("request", self._see_request)
-        page.on("response", self._see_response)
-        page.on("requestfinished", self._see_end)
-        page.on("requestfailed", self._see_failure)
-
-    def check(self) -> None:
-        if self.trouble is not None:
-            raise self.trouble
-
-    def listen(self) -> None:
-        self.sent.clear()
-        self.answers.clear()
-        self.failed.clear()
-
-    async def visit(self, url: str | None = None) -> None:
-        """Load that page, or the same again.  Raises SessionLost and PortalUnavailable."""
-        self.under_way.clear()
-        if url is None:
-            answer = await self.page.reload(wait_until="domcontentloaded")
-        else:
-            answer = await self.page.goto(url, wait_until="domcontentloaded")
-        self.check()
-        if answer is not None and not answer.ok:
-            raise PortalUnavailable(f"The portal answers {answer.status} {answer.status_text}.")
-
-    @property
-    def has_only_failed(self) -> bool:
-        """Of what was sent nothing has been answered, and nothing will be."""
-        return bool(self.sent) and all(each in self.failed for each in self.sent)
-
-    def was_sent_to_login(self, request: Request) -> bool:
-        answer = self.answers.get(request)
-        if answer is None:
-            return False
-        if 300 <= answer.status < 400:
-            return not _is_in_panel(answer.headers.get("location", ""))
-        return answer.status in {401, 403}
-
-    def _end(self, trouble: PortalError) -> None:
-        if self.trouble is None:
-            self.trouble = trouble
-            self.ended.set()
-
-    def _look_where(self, frame: Frame) -> None:
-        if self.needs_panel and frame == self.page.main_frame and not _is_in_panel(frame.url):
-            self._end(SessionLost("The portal asks for a login."))
-
-    def _see_request(self, request: Request) -> None:
-        if request.method not in {"GET", "HEAD", "OPTIONS"}:
-            self.sent.append(request)
-        if request.resource_type in {"xhr", "fetch"}:
-            self.under_way.add(request)
-
-    def _see_response(self, answer: Response) -> None:
-        if answer.request in self.sent:
-            self.answers[answer.request] = answer
-        if answer.request.is_navigation_request() and answer.frame == self.page.main_frame:
-            self.status = answer.status
-
-    def _see_end(self, request: Request) -> None:
-        self.under_way.discard(request)
-
-    def _see_failure(self, request: Request) -> None:
-        self.under_way.discard(request)
-        self.failed.add(request)
-
-    async def _dismiss(self, dialog: Dialog) -> None:
-        """A browser's own question: to leave a half-filled form is right, anything else was not asked for."""
-        with suppress(PlaywrightError):
-            await (dialog.accept() if dialog.type == "beforeunload" else dialog.dismiss())
-
-
-def _is_in_panel(url: str) -> bool:
-    """By its path: a login page may carry in its query where it leads to."""
-    return PANEL_PATH in urlsplit(url).path
 
 
 async def _chosen(option: Locator, city: str) -> bool:
