@@ -197,7 +197,11 @@ _is_for_login = sa.func.coalesce(_account.pause_reason == PauseReason.LOGIN_REFU
 
 
 def _with_more_errors(count: sa.ColumnElement[int]) -> dict[str, sa.ColumnElement[Any]]:
-    """What an account is after so many more in a row."""
+    """What an account is after so many more in a row.
+
+    The next probe is put off by the one that failed, and not by what was begun before the account paused: when somebody
+    has said to try it now, an older robot's last word does not overrule that.
+    """
     errors = _account.portal_errors + count
     pauses = sa.and_(
         sa.not_(_is_for_login),
@@ -210,7 +214,10 @@ def _with_more_errors(count: sa.ColumnElement[int]) -> dict[str, sa.ColumnElemen
         ),
         "pause_reason": sa.case((pauses, PauseReason.PORTAL_ERRORS.value), else_=_account.pause_reason),
         "pause_message": sa.case((pauses, sa.bindparam("message", type_=sa.Text())), else_=_account.pause_message),
-        "probe_at": sa.case((pauses, _wait_after(_account.probes)), else_=_account.probe_at),
+        "probe_at": sa.case(
+            (sa.and_(pauses, sa.or_(_account.paused_at.is_(None), _account.is_probing)), _wait_after(_account.probes)),
+            else_=_account.probe_at,
+        ),
         "is_probing": sa.case((pauses, sa.false()), else_=_account.is_probing),
     }
 
@@ -229,10 +236,17 @@ _lost = (
     )
     .render_derived("lost")
 )
+_locked = (
+    sa.select(_account.workspace_id, _account.carrier, _lost.c["count"])
+    .join(_lost, sa.and_(_account.workspace_id == _lost.c.workspace_id, _account.carrier == _lost.c.carrier))
+    .order_by(_account.workspace_id, _account.carrier)
+    .with_for_update(of=carrier_accounts)
+    .cte("locked")
+)
 _NOTE_LOST = (
     sa.update(carrier_accounts)
-    .where(_account.workspace_id == _lost.c.workspace_id, _account.carrier == _lost.c.carrier)
-    .values(_with_more_errors(_lost.c["count"]))
+    .where(_account.workspace_id == _locked.c.workspace_id, _account.carrier == _locked.c.carrier)
+    .values(_with_more_errors(_locked.c["count"]))
 )
 _NO_PAUSE = {
     "paused_at": None,

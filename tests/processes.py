@@ -17,10 +17,18 @@ from pathlib import Path
 from typing import Any, Protocol
 
 _ROOT = Path(__file__).resolve().parent.parent
-_IMPORTED = ("api.cli", "api.app", "clients.console.demo", "clients.robot.main", "clients.robot.sandbox_portal.server")
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload([__name__, *_IMPORTED])
-_lock = threading.Lock()
+_IMPORTED = (
+    "api.cli",
+    "api.app",
+    "clients.console.demo",
+    "clients.robot.main",
+    "clients.robot.sandbox_portal.server",
+    "tests.api.postgres_user",
+)
+forking = multiprocessing.get_context("forkserver")
+"""There is one for the whole process: what it has imported is said here alone."""
+forking.set_forkserver_preload([__name__, *_IMPORTED])
+start_lock = threading.Lock()
 """A child's end is read once; whoever starts another looks at all of them."""
 
 
@@ -64,8 +72,8 @@ class _Forked:
         for file in (output, log):
             file.touch()
         given = (list(arguments), dict(environment), output, log)
-        self._process: Any = _context.Process(target=_run, args=given, daemon=True)  # gone with the tests
-        with _lock:
+        self._process: Any = forking.Process(target=_run, args=given, daemon=True)  # gone with the tests
+        with start_lock:
             self._process.start()
         self.pid = self._process.pid or 0
 
@@ -74,7 +82,7 @@ class _Forked:
         return self.poll()
 
     def poll(self) -> int | None:
-        with _lock:
+        with start_lock:
             code: int | None = self._process.exitcode
             return code
 

@@ -38,8 +38,8 @@ class GivingBack:
                 number = claim.reserved_number
                 message = f"The robot ended after the button. Whether there is a parcel under {number} is not known."
                 self._keep(claim, ErrorType.TIMEOUT, message, is_pressed=True)
-            elif claim.reason is None and was_killed and claim.stage is not Stage.CLAIMED:
-                message = "The robot ended while it worked at the portal. Nothing was submitted."
+            elif claim.reason is None and was_killed and claim.stage is Stage.WORKING:
+                message = "The robot ended while it worked at the portal."
                 self._journal.give_back_later(claim.lease_token, ReleaseReason.PORTAL_UNAVAILABLE, message)
             elif claim.reason is None:
                 self._journal.give_back_later(claim.lease_token, ReleaseReason.STOPPING, "The robot stopped.")

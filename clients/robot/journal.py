@@ -20,7 +20,9 @@ from clients.robot.carrier import PageEvidence
 
 EVIDENCE_AT_MOST = 100
 EVIDENCE_BYTES_AT_MOST = 50_000_000
-_VERSION = 1
+_VERSION = 2
+_READABLE = (0, 1, _VERSION)
+"""An empty file; 1 knew no stage `working`, and has nothing else that is not so now."""
 _TABLES = """
 CREATE TABLE claims (
   lease_token TEXT PRIMARY KEY,
@@ -166,13 +168,15 @@ class Journal:
 
     def _prepare(self) -> None:
         (version,) = self._database.execute("PRAGMA user_version").fetchone()
-        if version not in (0, _VERSION):
+        if version not in _READABLE:
             raise JournalUnusable(f"{self._file} is of another version of the robot ({version}); use that one")
         problems = [row[0] for row in self._database.execute("PRAGMA quick_check")]
         if problems != ["ok"]:
             raise sqlite3.DatabaseError(problems[0])
         if version == 0:
             self._database.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT;")
+        elif version != _VERSION:
+            self._database.execute(f"PRAGMA user_version = {_VERSION}")
 
     def _unusable(self, error: sqlite3.Error) -> JournalUnusable:
         if isinstance(error, sqlite3.OperationalError):

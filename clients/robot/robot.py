@@ -292,8 +292,9 @@ class Robot:
         """Whatever can still be said is said; the rest stays on the disk for the next start."""
         try:
             await self._desk.leave()
-            if not isinstance(self._failure, KeyRefused | JournalUnusable):
+            if not isinstance(self._failure, JournalUnusable):
                 self._giving_back.abandon(was_killed=False)
+            if not isinstance(self._failure, KeyRefused | JournalUnusable):
                 async with asyncio.timeout(_LAST_WORDS_S):
                     await self._giving_back.settle(within_s=_LAST_WORDS_S)
                     await self._delivery.send_all()

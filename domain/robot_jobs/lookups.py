@@ -91,8 +91,8 @@ async def release_lookups(
 ) -> dict[uuid.UUID, bool]:
     """Give look-ups back, to be claimed again after so many seconds.
 
-    The items whose look-ups they were, and whether the lease had not run out: if it had, its robot's word says nothing
-    about the account any more, which others may have met since.
+    The items whose look-ups they were, and whether the lease had not run out: if it had, no good word of its robot
+    counts for the account any more, which others may have met since.
     """
     rows = await connection.execute(
         _RELEASE,

@@ -76,7 +76,10 @@ async def release_job_items(
         ReleasedLease(lease.item_id, _state(lease, states.get((lease.item_id, lease.token)), lookups))
         for lease in leases
     ]
-    is_told = any(each.state is not ReleaseState.LOST and lookups.get(each.item_id, True) for each in released)
+    is_bad = reason is ReleaseReason.PORTAL_UNAVAILABLE
+    is_told = any(
+        each.state is not ReleaseState.LOST and (is_bad or lookups.get(each.item_id, True)) for each in released
+    )
     if is_told or reason is ReleaseReason.LOGIN_REFUSED:
         await _tell_accounts(connection, leases, reason, text, breaker)
     return released

@@ -6,7 +6,6 @@ Root and ordinary users take different ways: some tests are for root alone, some
 import asyncio
 import contextlib
 import fcntl
-import multiprocessing
 import os
 import pwd
 import shutil
@@ -38,16 +37,13 @@ from api.embedded_postgres import (
 )
 from api.embedded_postgres.programs import Programs, find_programs, programs_readable_by
 from tests.api.postgres_user import use
+from tests.processes import forking, start_lock
 
 ROOT = os.geteuid() == 0
 only_root = pytest.mark.skipif(not ROOT, reason="for root alone: an ordinary user cannot change users")
 only_ordinary_user = pytest.mark.skipif(ROOT, reason="for ordinary users alone: modes do not bind root")
 
 FAST = {"fsync": "off", "autovacuum": "off"}
-
-# Forks those who use the server: each would import for a second what is imported here once.
-_FORKING = multiprocessing.get_context("forkserver")
-_FORKING.set_forkserver_preload(["tests.api.postgres_user", "pytest"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +99,10 @@ class Users:
         limit_file_size: int | None = None,
     ) -> User:
         self.homes.add(home)
-        here, there = _FORKING.Pipe()
-        process = _FORKING.Process(target=use, args=(there, home, FAST | (settings or {}), umask, limit_file_size))
-        process.start()
+        here, there = forking.Pipe()
+        process = forking.Process(target=use, args=(there, home, FAST | (settings or {}), umask, limit_file_size))
+        with start_lock:
+            process.start()
         there.close()
         user = User(process, here)
         self._all.append(user)

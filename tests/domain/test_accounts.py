@@ -192,6 +192,22 @@ async def test_who_fell_silent_after_the_button_has_met_no_error_of_the_portal(t
     assert await pause_of(tenant) is None
 
 
+async def test_what_was_begun_before_does_not_put_off_the_probe_that_somebody_asked_for(tenant: Tenant) -> None:
+    breaker = Breaker(errors=1, probe_after_s=600)
+    await tenant.job()
+    [item] = (await tenant.claim(breaker=breaker)).items
+    await tenant.release(item, reason=ReleaseReason.PORTAL_UNAVAILABLE, breaker=breaker)
+    await tenant.make_probe_due()
+    [probe] = (await tenant.claim(breaker=breaker)).items
+    await tenant.run_out(probe)
+    async with tenant.work() as connection:
+        await resume_carrier_account(connection, Carrier.COORDINADORA)
+
+    await tenant.sweep(breaker=breaker)
+
+    assert len((await tenant.claim(breaker=breaker)).items) == 1
+
+
 async def test_probes_are_ever_rarer(tenant: Tenant) -> None:
     breaker = Breaker(errors=1, probe_after_s=10)
     await tenant.job()

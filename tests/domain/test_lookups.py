@@ -136,6 +136,17 @@ async def test_a_look_up_that_has_run_out_ends_no_probe(tenant: Tenant) -> None:
     assert (await tenant.claim()).items == [], "one try of a login, whatever became of it"
 
 
+async def test_a_robot_that_died_over_a_look_up_counts_however_late_it_says_so(tenant: Tenant) -> None:
+    await unknown(tenant)
+    [item] = await look_up(tenant)
+    await tenant.run_out_lookups()
+
+    await tenant.release(item, reason=ReleaseReason.PORTAL_UNAVAILABLE, breaker=Breaker(errors=1))
+
+    await tenant.job()
+    assert (await tenant.claim()).held_back is HeldBack.ACCOUNT_PAUSED
+
+
 async def test_another_workspaces_are_not_looked_up(tenant: Tenant, other_tenant: Tenant) -> None:
     await unknown(tenant)
 

@@ -436,16 +436,18 @@ async def test_a_page_that_hangs_is_left_for_another(odd: OddPortal, shop: Shop)
     await fill(carrier, an_order())
 
 
-async def test_a_page_that_does_not_close_holds_nobody_up(
+async def test_a_page_that_does_not_close_holds_nobody_up_and_is_gone_with_its_browser(
     odd: OddPortal, shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     carrier = await shop.logged_in(odd.url)
     assert carrier._tab is not None
-    monkeypatch.setattr(carrier._tab.page, "close", asyncio.Event().wait)
+    page = carrier._tab.page
+    monkeypatch.setattr(page, "close", asyncio.Event().wait)
 
     async with asyncio.timeout(30):
         await carrier.open_session()
 
+    assert page.is_closed()
     await fill(carrier, an_order())
 
 

@@ -147,3 +147,13 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, kind: str) -> None:
         pass
     assert ("is damaged" in str(refused.value)) is (kind != "another version")
     assert "\n" not in str(refused.value)
+
+
+def test_the_journal_of_the_version_before_is_taken_up(tmp_path: Path) -> None:
+    with open_journal(tmp_path) as journal:
+        journal.keep_claims([claim("t1")])
+        journal._database.execute("PRAGMA user_version = 1")
+
+    with open_journal(tmp_path) as journal:
+        assert journal.list_claims() == [claim("t1")]
+        assert journal._database.execute("PRAGMA user_version").fetchone()[0] == 2

@@ -62,6 +62,10 @@ _DIALOG = ".swal2-popup"
 _BUTTON = "button[type=submit], input[type=submit]"
 
 
+class _PageLeft(PortalUnavailable):
+    """There is no browser any more."""
+
+
 class CoordinadoraCarrier(Carrier):
     name = "coordinadora"
 
@@ -83,8 +87,10 @@ class CoordinadoraCarrier(Carrier):
 
     async def open_session(self, kept: Any = None) -> Any:
         self._number = None
-        context = await self._open_context(self._state_of(kept))
-        tab = await self._open_tab()
+        try:
+            context, tab = await self._open(self._state_of(kept))
+        except _PageLeft:
+            context, tab = await self._open(self._state_of(kept))
         await self._work(tab, self._be_logged_in(tab))
         state = await self._work(tab, context.storage_state())
         tab.needs_panel = True
@@ -96,6 +102,10 @@ class CoordinadoraCarrier(Carrier):
             case {"url": self.settings.url, "username": self.account.username, "state": dict(state)}:
                 return state
         return None
+
+    async def _open(self, state: Any) -> tuple[BrowserContext, Tab]:
+        context = await self._open_context(state)
+        return context, await self._open_tab()
 
     async def _open_context(self, state: Any) -> BrowserContext:
         """With that state if there is one, else with what this object knows already."""
@@ -135,11 +145,16 @@ class CoordinadoraCarrier(Carrier):
         self._tab = Tab(await self._bounded(self._context.new_page()))
         return self._tab
 
-    async def _discard(self, part: "Page | BrowserContext") -> None:
-        """One that does not go is left: it ends with the browser."""
-        with suppress(PortalUnavailable, TimeoutError):
+    async def _discard(self, part: Page | BrowserContext) -> None:
+        """What does not go might yet send what it was to send: the browser is ended with it.  Raises _PageLeft then."""
+        try:
             async with asyncio.timeout(_SETTLED_AFTER_S):
                 await self._bounded(part.close())
+        except TimeoutError:
+            await self.close()
+            raise _PageLeft("A page of the browser did not close; the browser was ended.") from None
+        except PortalUnavailable:
+            return  # it has gone by itself
 
     async def _be_logged_in(self, tab: Tab) -> None:
         await tab.visit(self.settings.url + PANEL_PATH)
