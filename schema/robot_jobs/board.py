@@ -285,13 +285,14 @@ class BoardSubscriptions:
             first = await board.read_first(work.connection)
         scope = work.membership.workspace_id, work.membership.carriers
         make = partial(BoardFeed, work.membership.workspace_id, board, beginning.at)
+        del work  # those who wait long keep nothing
         with info.context.streams.follow(own, (BoardFeed, *scope, board), make) as feed:
             message = feed.take(first, beginning)
             del first
             while True:
                 told_at, own.place = time.monotonic(), message.place
                 yield message
-                del message  # those who wait long keep nothing
+                del message
                 await asyncio.sleep(told_at + BOARD_AT_MOST_EVERY_S - time.monotonic())
                 message = await feed.next(own)
 

@@ -56,6 +56,7 @@ class RobotJobSubscriptions:
             own = follower(info, work)  # before it reads: access is confirmed as of now
             key = CompletionFeed, work.membership.workspace_id, followed
             stretch = await _first_stretch(work.connection, followed, after, cast(CompletionFeed, streams.find(key)))
+        del work  # those who wait long keep nothing
         with streams.follow(own, key, partial(CompletionFeed, stretch.job)) as feed:
             while True:
                 for message in stretch.messages:
@@ -63,7 +64,7 @@ class RobotJobSubscriptions:
                 own.place = stretch.up_to
                 if stretch.is_end:
                     return
-                del stretch  # those who wait long keep nothing
+                del stretch
                 stretch = await feed.next(own)
 
     @subscription(
@@ -78,6 +79,7 @@ class RobotJobSubscriptions:
             own = follower(info, work)
             progress = await get_progress(work.connection, followed, asked)
         key = ProgressFeed, work.membership.workspace_id, followed, asked
+        del work
         with info.context.streams.follow(own, key, partial(ProgressFeed, progress, asked)) as feed:
             message: Message | None = progress.message()
             while message is not None:

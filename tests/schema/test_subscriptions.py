@@ -1,6 +1,7 @@
 """Jobs live: nothing is missed, nothing comes twice, and nobody listens longer than they may."""
 
 import asyncio
+import gc
 import random
 import time
 from typing import Any
@@ -14,10 +15,11 @@ from domain.robot_jobs import JobStatus, RobotJobItem, retry_failed_items, updat
 from domain.workspaces import Role
 from schema import followers, streams
 from schema.robot_jobs import feeds
+from schema.work import Work
 from tests.conftest import Database
 from tests.domain.ledger import counted_statements
 from tests.schema.caller import TIME_LIMIT_S, Api, Caller, MemoryWakeUps, remove_member
-from tests.schema.documents import FOLLOW_ITEMS, FOLLOW_PROGRESS, REPORT
+from tests.schema.documents import FOLLOW_BOARD, FOLLOW_ITEMS, FOLLOW_PROGRESS, REPORT
 from tests.servers import until
 from tests.tenants import Tenant
 
@@ -245,6 +247,28 @@ async def test_an_expired_token_ends_the_stream(tenant: Tenant, api: Api) -> Non
         errors = [await items.error_and_end(), await progress.error_and_end()]
 
     assert [error["extensions"]["code"] for error in errors] == ["UNAUTHENTICATED"] * 2
+
+
+def transactions() -> list[Work]:
+    """All that somebody still knows of."""
+    gc.collect()
+    return [each for each in gc.get_objects() if isinstance(each, Work)]
+
+
+@pytest.mark.parametrize("document", [FOLLOW_ITEMS, FOLLOW_PROGRESS, FOLLOW_BOARD], ids=["items", "progress", "board"])
+async def test_who_waits_keeps_nothing_of_the_transaction_that_it_began_with(
+    tenant: Tenant, robot: Caller, document: str
+) -> None:
+    in_hand = await tenant.job(items=2, succeeded=1)
+    job = {} if document is FOLLOW_BOARD else {"jobId": str(in_hand.job.id)}
+    past = {"after": "0"} if document is FOLLOW_ITEMS else {}
+
+    before = {id(each) for each in transactions()}
+
+    async with robot.follow(document, **job, **past) as stream:
+        await stream.message()
+
+        assert [each for each in transactions() if id(each) not in before] == []
 
 
 @pytest.mark.usefixtures("impatient")
