@@ -1,21 +1,21 @@
 """The system role, spoken as SQL by the API's own login: it reads every workspace, and may do hardly anything there."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from api.embedded_postgres import EmbeddedPostgres
 from domain.base import metadata
 from domain.events import events
 from domain.orders import orders
 from domain.robot_jobs import robot_job_items, robot_jobs
 from domain.workspaces import enter_all_workspaces, workspaces
 from migrations.grants import SYSTEM_GRANTS
-from tests.conftest import Database, made_database, pool_of
+from tests.conftest import Database
+from tests.own_database import database, engine
 from tests.tenants import Tenant, make_tenant
+
+__all__ = ["database", "engine"]  # fixtures
 
 READABLE = (workspaces, robot_jobs, robot_job_items, events)
 
@@ -26,19 +26,6 @@ async def count(connection: AsyncConnection, table: sa.Table) -> int:
 
 async def who(connection: AsyncConnection) -> str:
     return str(await connection.scalar(sa.text("SELECT current_user")))
-
-
-@pytest.fixture(scope="module")
-async def database(postgres: EmbeddedPostgres, template: str, superuser: AsyncEngine) -> AsyncIterator[Database]:
-    """Of these tests alone: what others have left would be seen as well.  They leave it as it is."""
-    async with made_database(postgres, template, superuser) as database:
-        yield database
-
-
-@pytest.fixture(scope="module")
-async def engine(database: Database) -> AsyncIterator[AsyncEngine]:
-    async with pool_of(database.urls, 2) as engine:
-        yield engine
 
 
 @pytest.fixture(scope="module")

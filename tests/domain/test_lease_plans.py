@@ -1,6 +1,6 @@
 """What claims, renewals and sweeps cost does not grow with what is done: asked of the planner, as the API's roles."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -8,7 +8,6 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from api.embedded_postgres import EmbeddedPostgres
 from domain.carriers import Carrier
 from domain.orders import orders
 from domain.robot_jobs import (
@@ -20,10 +19,13 @@ from domain.robot_jobs import (
     renew_leases,
 )
 from domain.workspaces import Role, enter_all_workspaces, enter_workspace
-from tests.conftest import Database, made_database, pool_of
+from tests.conftest import Database
 from tests.domain.ledger import counted_statements
 from tests.domain.test_list_plans import _FILL, MANY, _nodes, most_rows
+from tests.own_database import database, engine
 from tests.tenants import JobInHand, Tenant, held, make_tenant
+
+__all__ = ["database", "engine"]  # fixtures
 
 CLOSED = """
     INSERT INTO robot_job_items (id, job_id, order_id, status, completed_at, closed_by)
@@ -36,19 +38,6 @@ LEASED = """
     FROM orders
     WHERE workspace_id = :workspace_id AND reference LIKE 'ORD-%' AND address = ''
 """
-
-
-@pytest.fixture(scope="module")
-async def database(postgres: EmbeddedPostgres, template: str, superuser: AsyncEngine) -> AsyncIterator[Database]:
-    """Of these tests alone: what is looked at for all workspaces is what they have put there."""
-    async with made_database(postgres, template, superuser) as database:
-        yield database
-
-
-@pytest.fixture(scope="module")
-async def engine(database: Database) -> AsyncIterator[AsyncEngine]:
-    async with pool_of(database.urls, 5) as engine:
-        yield engine
 
 
 @pytest.fixture(scope="module")
