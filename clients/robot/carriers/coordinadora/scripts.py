@@ -4,9 +4,8 @@ TYPE = """async (fields) => {
   const kinds = ["text", "email", "tel", "number", "search", "url", "textarea"];
   let typed = 0;
   for (const [name, value] of fields) {
-    const named = document.getElementsByName(name);
-    const field = named[0];
-    if (named.length !== 1 || !kinds.includes(field.type) || field.disabled || field.readOnly) break;
+    const field = document.getElementsByName(name)[0];
+    if (!kinds.includes(field?.type) || field.disabled || field.readOnly) break;
     if (!field.checkVisibility({ visibilityProperty: true })) break;
     field.focus();
     if (document.activeElement !== field) break;
