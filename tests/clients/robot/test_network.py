@@ -8,6 +8,7 @@ import pytest
 from starlette.responses import JSONResponse, Response
 
 from clients.robot import leases
+from clients.robot.api import ReleaseReason
 from clients.robot.transport import KeyRefused
 from domain.evidence import list_evidence
 from domain.robot_jobs import ErrorType, ItemStatus
@@ -163,6 +164,19 @@ async def test_a_key_that_is_refused_ends_the_robot(workshop: Workshop, shop: Te
         await workshop.run()
 
     assert (await workshop.item(job)).status == ItemStatus.PENDING
+
+
+async def test_a_robot_whose_key_is_refused_over_an_item_notes_that_it_stopped(
+    workshop: Workshop, shop: Tenant
+) -> None:
+    await shop.job(items=1)
+    workshop.gate.refused.append(("markItemSubmitting(", Response("no", 401)))
+
+    with pytest.raises(KeyRefused):
+        await workshop.run()
+
+    async with workshop.journal() as journal:
+        assert [claim.reason for claim in journal.list_claims()] == [ReleaseReason.STOPPING]
 
 
 def answered(*results: dict[str, Any]) -> Response:
